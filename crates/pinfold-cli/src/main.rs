@@ -1,0 +1,3 @@
+//! The command `pinfold`.
+
+fn main() {}

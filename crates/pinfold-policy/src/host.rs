@@ -1,0 +1,73 @@
+//! Facts about one machine, probed once by `pinfold-sys` and passed around as
+//! data, so that a plan for any machine can be compiled on any other.
+
+use std::collections::BTreeMap;
+
+use crate::path::AbsPath;
+
+/// What a path is, without following a link in its last name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    /// Nothing is there; the fact carries the nearest ancestor that exists.
+    Missing {
+        /// The nearest existing ancestor.
+        nearest: AbsPath,
+    },
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Link {
+        /// Where it leads in the end: absolute, links resolved. Nothing when it
+        /// dangles or loops.
+        target: Option<AbsPath>,
+    },
+    /// A socket.
+    Socket,
+    /// A device or a pipe.
+    Other,
+    /// The path could not be examined, for want of permission.
+    Unreadable,
+}
+
+/// What was found at one path that a profile names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathFact {
+    /// What is there.
+    pub kind: PathKind,
+    /// The path with links in its parent directories resolved; equal to the
+    /// path that was asked for in the common case. The last name is kept.
+    pub real: AbsPath,
+}
+
+/// One existing path that a pattern of the profile matches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GlobMatch {
+    /// Index of the rule in `FsPolicy::rules`.
+    pub rule: usize,
+    /// What matched, links in parent directories resolved.
+    pub path: AbsPath,
+    /// Whether it is a directory.
+    pub directory: bool,
+}
+
+/// A Linux host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinuxHost {
+    /// The effective user of the launcher.
+    pub uid: u32,
+    /// Whether namespaces can be made, or why not. The launch path assumes that
+    /// they can and compiles again when the kernel refuses.
+    pub namespaces: Result<(), String>,
+    /// The Landlock version, 0 when there is none.
+    pub landlock_abi: u32,
+    /// Whether system-call filters can be installed.
+    pub seccomp: bool,
+    /// Whether system-call notification with descriptor injection works.
+    pub notification: bool,
+    /// Every path that the profile names, by the path that was asked for.
+    pub paths: BTreeMap<AbsPath, PathFact>,
+    /// Existing matches of the profile's patterns, sorted.
+    pub glob_matches: Vec<GlobMatch>,
+}

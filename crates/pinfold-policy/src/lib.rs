@@ -1,0 +1,16 @@
+//! What a sandboxed command may do, as data.
+//!
+//! This crate turns text into a [`profile::Profile`], answers questions about
+//! it ([`decide`]), and compiles it, together with the facts of one machine
+//! ([`host::Host`]), into the terms of one operating system ([`plan`]). It
+//! performs no input or output and does not depend on the system it runs on:
+//! the same input gives the same plan everywhere. Enforcing a plan is the work
+//! of `pinfold-sys`.
+#![forbid(unsafe_code)]
+
+pub mod gap;
+pub mod host;
+pub mod origin;
+pub mod path;
+pub mod plan;
+pub mod profile;

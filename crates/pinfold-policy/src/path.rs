@@ -1,0 +1,374 @@
+//! Absolute, lexically normal paths of either style, so that plans for one
+//! system can be compiled and tested on another.
+//!
+//! A path is bytes: on Unix any byte but NUL, on Windows WTF-8. Nothing here
+//! touches a file system; symbolic links are facts that [`crate::host::Host`]
+//! carries.
+
+use std::fmt;
+
+/// Which system's syntax a path follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathStyle {
+    /// `/` separates, names are bytes and compare exactly.
+    Posix,
+    /// `\` separates (`/` is accepted), a drive letter or share comes first.
+    Windows,
+}
+
+/// Why some bytes are not an absolute path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// Nothing was given.
+    Empty,
+    /// The path is relative where only an absolute one has a meaning.
+    Relative,
+    /// A NUL byte can never be part of a path.
+    Nul,
+    /// `..` climbs above the root.
+    AboveRoot,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathError::Empty => "the path is empty",
+            PathError::Relative => "the path is relative",
+            PathError::Nul => "the path holds a NUL byte",
+            PathError::AboveRoot => "the path climbs above the root",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
+
+/// An absolute path without `.`, `..`, doubled or trailing separators.
+///
+/// Ordering is by bytes of the components, so that a directory always comes
+/// before everything below it.
+///
+/// ```
+/// use pinfold_policy::path::{AbsPath, PathStyle};
+/// let path = AbsPath::parse(PathStyle::Posix, b"/work/./src/../vendor/").unwrap();
+/// assert_eq!(path.as_bytes(), b"/work/vendor");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct AbsPath {
+    style: PathStyle,
+    bytes: Vec<u8>,
+}
+
+impl AbsPath {
+    /// The root directory of a POSIX system.
+    pub fn root() -> AbsPath {
+        AbsPath {
+            style: PathStyle::Posix,
+            bytes: b"/".to_vec(),
+        }
+    }
+
+    /// A POSIX path; shorthand for [`AbsPath::parse`].
+    pub fn posix(bytes: impl AsRef<[u8]>) -> Result<AbsPath, PathError> {
+        AbsPath::parse(PathStyle::Posix, bytes.as_ref())
+    }
+
+    /// Normalises `bytes` lexically.
+    pub fn parse(style: PathStyle, bytes: &[u8]) -> Result<AbsPath, PathError> {
+        if bytes.is_empty() {
+            return Err(PathError::Empty);
+        }
+        if bytes.contains(&0) {
+            return Err(PathError::Nul);
+        }
+        let (prefix, rest) = split_prefix(style, bytes).ok_or(PathError::Relative)?;
+        let mut path = AbsPath {
+            style,
+            bytes: prefix,
+        };
+        path.push_all(rest)?;
+        Ok(path)
+    }
+
+    /// This path followed by `relative`; an absolute `relative` replaces it.
+    pub fn join(&self, relative: impl AsRef<[u8]>) -> Result<AbsPath, PathError> {
+        let relative = relative.as_ref();
+        if relative.contains(&0) {
+            return Err(PathError::Nul);
+        }
+        if split_prefix(self.style, relative).is_some() {
+            return AbsPath::parse(self.style, relative);
+        }
+        let mut path = self.clone();
+        path.push_all(relative)?;
+        Ok(path)
+    }
+
+    /// The bytes of the path, in the separators of its style.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The style the path was parsed with.
+    pub fn style(&self) -> PathStyle {
+        self.style
+    }
+
+    /// Whether this is a root: `/`, `C:\` or `\\server\share`.
+    pub fn is_root(&self) -> bool {
+        self.bytes.len() == root_len(self.style, &self.bytes)
+    }
+
+    /// The names below the root, in order.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
+        let rest = &self.bytes[root_len(self.style, &self.bytes)..];
+        let separator = separator(self.style);
+        rest.split(move |byte| *byte == separator)
+            .filter(|name| !name.is_empty())
+    }
+
+    /// The number of names below the root; the root itself has none.
+    pub fn depth(&self) -> usize {
+        self.components().count()
+    }
+
+    /// The last name, or nothing for a root.
+    pub fn name(&self) -> Option<&[u8]> {
+        self.components().next_back()
+    }
+
+    /// The directory that holds this path, or nothing for a root.
+    pub fn parent(&self) -> Option<AbsPath> {
+        let name = self.name()?;
+        let root = root_len(self.style, &self.bytes);
+        let cut = (self.bytes.len() - name.len()).saturating_sub(1).max(root);
+        Some(AbsPath {
+            style: self.style,
+            bytes: self.bytes[..cut].to_vec(),
+        })
+    }
+
+    /// The path itself, then its parent, up to the root.
+    pub fn ancestors(&self) -> impl Iterator<Item = AbsPath> {
+        std::iter::successors(Some(self.clone()), AbsPath::parent)
+    }
+
+    /// Whether this path is `base` or lies below it. Windows names compare
+    /// without case.
+    pub fn starts_with(&self, base: &AbsPath) -> bool {
+        self.strip_prefix(base).is_some()
+    }
+
+    /// What follows `base`, without a leading separator; empty when equal.
+    pub fn strip_prefix(&self, base: &AbsPath) -> Option<&[u8]> {
+        if self.style != base.style || self.bytes.len() < base.bytes.len() {
+            return None;
+        }
+        let (head, tail) = self.bytes.split_at(base.bytes.len());
+        if !same_name(self.style, head, &base.bytes) {
+            return None;
+        }
+        if tail.is_empty() || base.bytes.last() == Some(&separator(self.style)) {
+            return Some(tail);
+        }
+        tail.strip_prefix(&[separator(self.style)])
+    }
+
+    fn push_all(&mut self, relative: &[u8]) -> Result<(), PathError> {
+        for name in relative.split(|byte| is_separator(self.style, *byte)) {
+            match name {
+                b"" | b"." => {}
+                b".." => *self = self.parent().ok_or(PathError::AboveRoot)?,
+                name => {
+                    if self.bytes.last() != Some(&separator(self.style)) {
+                        self.bytes.push(separator(self.style));
+                    }
+                    self.bytes.extend_from_slice(name);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PartialOrd for AbsPath {
+    fn partial_cmp(&self, other: &AbsPath) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for AbsPath {
+    fn cmp(&self, other: &AbsPath) -> std::cmp::Ordering {
+        let prefix = |path: &AbsPath| path.bytes[..root_len(path.style, &path.bytes)].to_vec();
+        (self.style, prefix(self))
+            .cmp(&(other.style, prefix(other)))
+            .then_with(|| self.components().cmp(other.components()))
+    }
+}
+
+impl fmt::Debug for AbsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Quoted, with every byte that would not print escaped, so that one path is
+/// always one word on one line.
+impl fmt::Display for AbsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Quoted(&self.bytes), f)
+    }
+}
+
+/// Bytes for a message: in double quotes, control and invalid bytes escaped.
+pub struct Quoted<'a>(pub &'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                match character {
+                    '"' => f.write_str("\\\"")?,
+                    '\\' => f.write_str("\\\\")?,
+                    '\n' => f.write_str("\\n")?,
+                    '\t' => f.write_str("\\t")?,
+                    c if c.is_control() => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+                    c => write!(f, "{c}")?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
+fn separator(style: PathStyle) -> u8 {
+    match style {
+        PathStyle::Posix => b'/',
+        PathStyle::Windows => b'\\',
+    }
+}
+
+fn is_separator(style: PathStyle, byte: u8) -> bool {
+    byte == b'/' || (style == PathStyle::Windows && byte == b'\\')
+}
+
+fn same_name(style: PathStyle, left: &[u8], right: &[u8]) -> bool {
+    match style {
+        PathStyle::Posix => left == right,
+        PathStyle::Windows => {
+            left.eq_ignore_ascii_case(right)
+                || String::from_utf8_lossy(left).to_lowercase()
+                    == String::from_utf8_lossy(right).to_lowercase()
+        }
+    }
+}
+
+/// The root of `bytes` in normal form and what follows it.
+fn split_prefix(style: PathStyle, bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    match style {
+        PathStyle::Posix => bytes.strip_prefix(b"/").map(|rest| (b"/".to_vec(), rest)),
+        PathStyle::Windows => split_windows_prefix(bytes),
+    }
+}
+
+fn split_windows_prefix(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let bytes = bytes.strip_prefix(br"\\?\").unwrap_or(bytes);
+    match bytes {
+        [drive, b':', b'\\' | b'/', rest @ ..] if drive.is_ascii_alphabetic() => {
+            Some((vec![drive.to_ascii_uppercase(), b':', b'\\'], rest))
+        }
+        [b'\\' | b'/', b'\\' | b'/', rest @ ..] => {
+            let mut parts = rest.splitn(3, |b| *b == b'\\' || *b == b'/');
+            let (server, share) = (parts.next()?, parts.next()?);
+            if server.is_empty() || share.is_empty() {
+                return None;
+            }
+            let root = [br"\\", server, br"\", share].concat();
+            Some((root, parts.next().unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
+
+/// The length of the root inside a path that is already normal.
+fn root_len(style: PathStyle, bytes: &[u8]) -> usize {
+    match (style, bytes) {
+        (PathStyle::Posix, _) => 1,
+        (PathStyle::Windows, [b'\\', b'\\', rest @ ..]) => {
+            let mut parts = rest.splitn(3, |b| *b == b'\\');
+            2 + parts.next().map_or(0, <[u8]>::len) + 1 + parts.next().map_or(0, <[u8]>::len)
+        }
+        (PathStyle::Windows, _) => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(style: PathStyle, text: &str) -> String {
+        match AbsPath::parse(style, text.as_bytes()) {
+            Ok(path) => String::from_utf8_lossy(path.as_bytes()).into_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn posix_paths_are_normalised_lexically() {
+        for (text, expected) in [
+            ("/", "/"),
+            ("//a//b/", "/a/b"),
+            ("/a/./b/../c", "/a/c"),
+            ("/..", "the path climbs above the root"),
+            ("a", "the path is relative"),
+            ("", "the path is empty"),
+            ("/a\0b", "the path holds a NUL byte"),
+        ] {
+            assert_eq!(normal(PathStyle::Posix, text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn windows_paths_keep_drive_or_share_as_root() {
+        for (text, expected) in [
+            (r"c:\", r"C:\"),
+            (r"c:/Users/./a\..\b", r"C:\Users\b"),
+            (r"\\?\C:\x", r"C:\x"),
+            (r"\\srv\share\x\", r"\\srv\share\x"),
+            (r"C:x", "the path is relative"),
+            (r"\x", "the path is relative"),
+        ] {
+            assert_eq!(normal(PathStyle::Windows, text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_component() {
+        let base = AbsPath::posix("/a/b").unwrap();
+        assert!(AbsPath::posix("/a/b/c").unwrap().starts_with(&base));
+        assert!(!AbsPath::posix("/a/bc").unwrap().starts_with(&base));
+        assert!(base.starts_with(&AbsPath::root()));
+        let windows = |text: &str| AbsPath::parse(PathStyle::Windows, text.as_bytes()).unwrap();
+        assert!(windows(r"C:\Users\X").starts_with(&windows(r"c:\users")));
+    }
+
+    #[test]
+    fn parents_sort_before_children_and_siblings_do_not_interleave() {
+        let mut paths: Vec<AbsPath> = ["/a/b", "/a-b", "/a", "/a/b-c", "/"]
+            .iter()
+            .map(|text| AbsPath::posix(text).unwrap())
+            .collect();
+        paths.sort();
+        let sorted: Vec<&[u8]> = paths.iter().map(AbsPath::as_bytes).collect();
+        assert_eq!(sorted, [&b"/"[..], b"/a", b"/a/b", b"/a/b-c", b"/a-b"]);
+    }
+
+    #[test]
+    fn any_byte_prints_as_one_word() {
+        let path = AbsPath::posix(b"/a\n\"\xff".as_slice()).unwrap();
+        assert_eq!(path.to_string(), r#""/a\n\"\xff""#);
+    }
+}

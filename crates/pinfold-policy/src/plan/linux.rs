@@ -1,0 +1,157 @@
+//! Linux plans: an ordered list of mounts, a system-call filter, and what to
+//! watch while the command runs.
+
+use crate::path::AbsPath;
+use crate::profile::Limits;
+
+/// Everything `pinfold-sys` needs to know to confine one command on Linux.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing is enforced (`:danger-full-access`).
+    Unconfined,
+    /// Mounts enforce.
+    Namespaces(NamespacePlan),
+    /// Landlock enforces.
+    Landlock(LandlockPlan),
+}
+
+/// The plan of the `namespaces` mechanism.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespacePlan {
+    /// How the file tree starts out.
+    pub root: Root,
+    /// Mounts in order, each directory before everything below it.
+    pub mounts: Vec<Mount>,
+    /// Paths that do not exist yet, or may be replaced by the host.
+    pub watches: Vec<Watch>,
+    /// Which network the command sees.
+    pub network: Network,
+    /// The system-call filter.
+    pub filter: Filter,
+    /// Resource bounds.
+    pub limits: Limits,
+}
+
+/// How the file tree of the command starts out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// The host's tree, made read-only in place.
+    InPlace,
+    /// An empty tree; only what `mounts` name exists. It ends up read-only.
+    Empty,
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where, with no link anywhere in it but possibly the last name.
+    pub path: AbsPath,
+    /// What the plan expects to find there; anything else is an error.
+    pub kind: MountKind,
+    /// What to put there.
+    pub action: MountAction,
+}
+
+/// What a mount point is on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// A directory.
+    Directory,
+    /// Anything that is not a directory or a link.
+    File,
+    /// A symbolic link, mounted on itself so that it cannot be replaced.
+    Link,
+}
+
+/// What a mount does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountAction {
+    /// The host's own tree, writable.
+    Write,
+    /// The host's own tree, writable, mounted only so that the directory
+    /// cannot be renamed or replaced (it holds something protected).
+    Pin,
+    /// The host's own tree, read-only.
+    Read,
+    /// Something empty of the same kind that cannot even be looked into. A
+    /// directory that holds mounts further down lets one pass through.
+    Mask,
+    /// An empty private directory, writable by anyone inside.
+    Private,
+    /// A private `/dev`: the harmless devices, terminals, `shm`, `mqueue`.
+    Devices,
+    /// A fresh `/proc` of the command's own processes.
+    Proc,
+    /// In an empty root only: a symbolic link with this target.
+    Link(Vec<u8>),
+    /// In an empty root only: a bare directory that leads to what is below it.
+    Directory,
+}
+
+/// A path to look after while the command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The protected or denied path.
+    pub path: AbsPath,
+    /// The nearest directory above it that exists.
+    pub nearest: AbsPath,
+    /// What is done with whatever appears there.
+    pub appears: Appears,
+}
+
+/// What happens to something that appears at a watched path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appears {
+    /// It did not exist before: it is made read-only at once and taken away.
+    TakeAway,
+    /// It existed, so only the host can have replaced it: read-only again.
+    Read,
+    /// It is denied: masked at once.
+    Mask,
+}
+
+/// Which network a command sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// One of its own with nothing but loopback.
+    Own,
+    /// The host's.
+    Host,
+}
+
+/// What the system-call filter refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Whether user namespaces may be created.
+    pub user_namespaces: bool,
+    /// Which sockets may be made.
+    pub sockets: Sockets,
+}
+
+/// Which socket families a filter leaves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sockets {
+    /// Every ordinary family: the network namespace is the boundary.
+    Ordinary,
+    /// Unix sockets and, where Landlock bounds the ports, TCP.
+    UnixAndTcp,
+    /// Unix sockets only.
+    UnixOnly,
+}
+
+/// The plan of the `landlock` mechanism.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LandlockPlan {
+    /// Trees that may be read and executed from.
+    pub read: Vec<AbsPath>,
+    /// Trees that may be written.
+    pub write: Vec<AbsPath>,
+    /// TCP ports that may be connected to; nothing means any.
+    pub connect_ports: Option<Vec<u16>>,
+    /// TCP ports that may be bound; nothing means any.
+    pub bind_ports: Option<Vec<u16>>,
+    /// The system-call filter.
+    pub filter: Filter,
+    /// Resource bounds.
+    pub limits: Limits,
+}

@@ -1,0 +1,3 @@
+//! What will be enforced, in one operating system's own terms.
+
+pub mod linux;
