@@ -173,8 +173,13 @@ impl AbsPath {
         tail.strip_prefix(&[separator(self.style)])
     }
 
+    fn root_bytes(&self) -> &[u8] {
+        &self.bytes[..root_len(self.style, &self.bytes)]
+    }
+
     fn push_all(&mut self, relative: &[u8]) -> Result<(), PathError> {
-        for name in relative.split(|byte| is_separator(self.style, *byte)) {
+        let style = self.style;
+        for name in relative.split(|byte| is_separator(style, *byte)) {
             match name {
                 b"" | b"." => {}
                 b".." => *self = self.parent().ok_or(PathError::AboveRoot)?,
@@ -198,9 +203,9 @@ impl PartialOrd for AbsPath {
 
 impl Ord for AbsPath {
     fn cmp(&self, other: &AbsPath) -> std::cmp::Ordering {
-        let prefix = |path: &AbsPath| path.bytes[..root_len(path.style, &path.bytes)].to_vec();
-        (self.style, prefix(self))
-            .cmp(&(other.style, prefix(other)))
+        self.style
+            .cmp(&other.style)
+            .then_with(|| self.root_bytes().cmp(other.root_bytes()))
             .then_with(|| self.components().cmp(other.components()))
     }
 }
