@@ -61,10 +61,7 @@ pub struct AbsPath {
 impl AbsPath {
     /// The root directory of a POSIX system.
     pub fn root() -> AbsPath {
-        AbsPath {
-            style: PathStyle::Posix,
-            bytes: b"/".to_vec(),
-        }
+        AbsPath { style: PathStyle::Posix, bytes: b"/".to_vec() }
     }
 
     /// A POSIX path; shorthand for [`AbsPath::parse`].
@@ -81,10 +78,7 @@ impl AbsPath {
             return Err(PathError::Nul);
         }
         let (prefix, rest) = split_prefix(style, bytes).ok_or(PathError::Relative)?;
-        let mut path = AbsPath {
-            style,
-            bytes: prefix,
-        };
+        let mut path = AbsPath { style, bytes: prefix };
         path.push_all(rest)?;
         Ok(path)
     }
@@ -122,8 +116,7 @@ impl AbsPath {
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
         let rest = &self.bytes[root_len(self.style, &self.bytes)..];
         let separator = separator(self.style);
-        rest.split(move |byte| *byte == separator)
-            .filter(|name| !name.is_empty())
+        rest.split(move |byte| *byte == separator).filter(|name| !name.is_empty())
     }
 
     /// The number of names below the root; the root itself has none.
@@ -141,10 +134,7 @@ impl AbsPath {
         let name = self.name()?;
         let root = root_len(self.style, &self.bytes);
         let cut = (self.bytes.len() - name.len()).saturating_sub(1).max(root);
-        Some(AbsPath {
-            style: self.style,
-            bytes: self.bytes[..cut].to_vec(),
-        })
+        Some(AbsPath { style: self.style, bytes: self.bytes[..cut].to_vec() })
     }
 
     /// The path itself, then its parent, up to the root.

@@ -1,1 +1,15 @@
 //! The seam between plans and operating systems.
+//!
+//! This crate does exactly what a plan of `pinfold-policy` says, with the
+//! operating system's own isolation, and decides nothing. It is the only crate
+//! with `unsafe` code and the only one that differs between systems.
+#![allow(unsafe_code)]
+
+mod seam;
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+pub use linux::*;
+pub use seam::{Appeared, Ended, Error, Exceeded, Handling, Launch, Status, Usage, describe};

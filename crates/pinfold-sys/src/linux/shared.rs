@@ -1,0 +1,185 @@
+//! What the supervisor and the first process tell each other through the
+//! memory that they share. Atomics only: neither may wait for the other's lock.
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
+
+use super::call;
+use super::perform::Cover;
+use super::raw::Errno;
+
+/// How far a start has come, or where it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The process itself could not be set up.
+    Process,
+    /// The user and group could not be mapped.
+    Identity,
+    /// The step with this index failed.
+    Step(usize),
+    /// The working directory could not be entered.
+    Directory,
+    /// Loopback could not be turned on.
+    Loopback,
+    /// The command's restrictions could not be applied.
+    Restrict,
+    /// No candidate could be executed.
+    Execute,
+}
+
+/// What the first process has to say.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// 0, or an encoded stage.
+    stage: AtomicU32,
+    error: AtomicI32,
+    process: AtomicI32,
+    ended: AtomicU32,
+    status: AtomicI32,
+    stop_signal: AtomicI32,
+}
+
+impl Report {
+    /// The first failure is the one that counts.
+    pub(crate) fn failed(&self, stage: Stage, error: Errno) {
+        let code = match stage {
+            Stage::Process => 1,
+            Stage::Identity => 2,
+            Stage::Directory => 3,
+            Stage::Loopback => 4,
+            Stage::Restrict => 5,
+            Stage::Execute => 6,
+            Stage::Step(index) => 16 + index as u32,
+        };
+        self.error.store(error.0, SeqCst);
+        self.stage.store(code, SeqCst);
+    }
+
+    pub(crate) fn failure(&self) -> Option<(Stage, Errno)> {
+        let stage = match self.stage.load(SeqCst) {
+            0 => return None,
+            1 => Stage::Process,
+            2 => Stage::Identity,
+            3 => Stage::Directory,
+            4 => Stage::Loopback,
+            5 => Stage::Restrict,
+            6 => Stage::Execute,
+            code => Stage::Step((code - 16) as usize),
+        };
+        Some((stage, Errno(self.error.load(SeqCst))))
+    }
+
+    pub(crate) fn started(&self, process: i32) {
+        self.process.store(process, SeqCst);
+    }
+
+    pub(crate) fn process(&self) -> i32 {
+        self.process.load(SeqCst)
+    }
+
+    pub(crate) fn ended(&self, status: i32) {
+        self.status.store(status, SeqCst);
+        self.ended.store(1, SeqCst);
+    }
+
+    /// The wait status of the command, once it has ended.
+    pub(crate) fn status(&self) -> Option<i32> {
+        (self.ended.load(SeqCst) == 1).then(|| self.status.load(SeqCst))
+    }
+
+    pub(crate) fn stopped(&self, signal: i32) {
+        self.stop_signal.store(signal, SeqCst);
+    }
+}
+
+/// The longest path that can be covered while a command runs.
+const PATH_MAX: usize = libc::PATH_MAX as usize;
+
+/// What the supervisor asks of the first process.
+pub(crate) struct Request {
+    /// Signals to pass on, one bit each.
+    signals: AtomicU64,
+    /// 0 idle, 1 asked, 2 answered.
+    state: AtomicU32,
+    how: AtomicU32,
+    error: AtomicI32,
+    path: Box<[AtomicU8]>,
+}
+
+impl Request {
+    /// `covers` says whether there is anything to watch, and so room for a path.
+    pub(crate) fn new(covers: bool) -> Request {
+        let room = if covers { PATH_MAX } else { 0 };
+        Request {
+            signals: AtomicU64::new(0),
+            state: AtomicU32::new(0),
+            how: AtomicU32::new(0),
+            error: AtomicI32::new(0),
+            path: (0..room).map(|_| AtomicU8::new(0)).collect(),
+        }
+    }
+
+    /// Adds a signal to pass on.
+    pub(crate) fn add_signal(&self, signal: i32) {
+        self.signals.fetch_or(1 << (signal - 1), SeqCst);
+    }
+
+    /// Takes the signals to pass on.
+    pub(crate) fn signals(&self) -> impl Iterator<Item = i32> {
+        let taken = self.signals.swap(0, SeqCst);
+        (1..=64).filter(move |signal| taken & (1 << (signal - 1)) != 0)
+    }
+
+    /// Leaves a path to cover; the caller then wakes the first process.
+    pub(crate) fn ask(&self, path: &CStr, how: Cover) -> Result<(), Errno> {
+        let bytes = path.to_bytes_with_nul();
+        if bytes.len() > self.path.len() {
+            return Err(Errno(libc::ENAMETOOLONG));
+        }
+        for (cell, byte) in self.path.iter().zip(bytes) {
+            cell.store(*byte, SeqCst);
+        }
+        self.how.store(u32::from(how == Cover::ReadOnly), SeqCst);
+        self.state.store(1, SeqCst);
+        Ok(())
+    }
+
+    /// Waits for the answer to `ask`, at most two seconds.
+    pub(crate) fn wait(&self) -> Result<(), Errno> {
+        const SLICE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        for _ in 0..100 {
+            if self.state.load(SeqCst) == 2 {
+                self.state.store(0, SeqCst);
+                return match self.error.load(SeqCst) {
+                    0 => Ok(()),
+                    error => Err(Errno(error)),
+                };
+            }
+            call::futex_wait(&self.state, 1, SLICE);
+        }
+        Err(Errno(libc::ETIMEDOUT))
+    }
+
+    /// What is asked for: the path and how to cover it.
+    pub(crate) fn cover(&self) -> Option<(&CStr, Cover)> {
+        if self.state.load(SeqCst) != 1 {
+            return None;
+        }
+        // SAFETY: `AtomicU8` has the layout of `u8`; the supervisor does not
+        // write again before the answer, so the bytes stay as they are.
+        let bytes = unsafe { &*(std::ptr::from_ref(&*self.path) as *const [u8]) };
+        let path = CStr::from_bytes_until_nul(bytes).ok()?;
+        let how = match self.how.load(SeqCst) {
+            0 => Cover::Mask,
+            _ => Cover::ReadOnly,
+        };
+        Some((path, how))
+    }
+
+    /// Answers; 0 is success.
+    pub(crate) fn answered(&self, error: i32) {
+        self.error.store(error, SeqCst);
+        self.state.store(2, SeqCst);
+        call::futex_wake(&self.state);
+    }
+}

@@ -1,0 +1,496 @@
+//! A plan's mounts as a list of single operations, worked out before the
+//! sandbox exists, so that its first process only has to go through them.
+//!
+//! The order is what makes it both safe and fast:
+//! 1. writable trees are cloned while they still are writable;
+//! 2. one `mount_setattr(2)` seals everything that is mounted: read-only, no
+//!    set-user-ID, no devices, no propagation;
+//! 3. read-only trees are cloned, and inherit the seal;
+//! 4. everything is attached, directories before what is below them.
+//!
+//! Cloning everything before attaching anything also keeps the price of a mount
+//! from growing with their number. Empty files and directories come from one
+//! scratch tmpfs, which lies on `/proc` until the fresh `/proc` covers it.
+//!
+//! Paths of the host are opened without following any link, and a nested path
+//! is looked up in the tree that its parent was cloned into: whoever swaps a
+//! directory meanwhile makes the set-up fail and opens no hole.
+
+use std::ffi::{CStr, CString};
+
+use pinfold_policy::path::AbsPath;
+use pinfold_policy::plan::linux::{Mount, MountAction, MountKind, NamespacePlan, Root};
+
+use Need::{IfPresent, Required};
+
+/// Where an operation leaves a descriptor for later ones.
+pub(crate) type Slot = usize;
+
+/// The directory that the scratch tmpfs is mounted on meanwhile.
+const SCRATCH: &str = "/proc";
+
+/// The devices that every program may use.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// One operation of the set-up.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Opens a path of the host without following a link.
+    Open { path: CString, directory: bool, into: Slot },
+    /// The same, below a tree that was cloned and attached.
+    OpenUnder { tree: Slot, path: CString, directory: bool, into: Slot },
+    /// Clones what `from` is open on, with the mounts below it.
+    Clone { from: Slot, into: Slot },
+    /// Clones the mounts at a path that only root of the host can change.
+    CloneAt { path: CString, into: Slot, need: Need },
+    /// Closes a descriptor.
+    Close { slot: Slot },
+    /// Mounts the scratch tmpfs.
+    Scratch { options: CString },
+    /// Makes a directory in the scratch tmpfs; one that exists is fine.
+    MakeDirectory { path: CString, mode: u32 },
+    /// Makes an empty file in the scratch tmpfs.
+    MakeFile { path: CString, mode: u32 },
+    /// Makes a link in the scratch tmpfs.
+    MakeLink { path: CString, target: CString },
+    /// Seals everything that is mounted.
+    Seal { read_only: bool },
+    /// Makes one mount read-only, not those below it.
+    ReadOnly { tree: Slot },
+    /// Attaches a tree and closes `point`.
+    Attach { tree: Slot, point: Slot },
+    /// Attaches a tree at a path that only root of the host can change.
+    AttachAt { tree: Slot, path: CString, need: Need },
+    /// Mounts a file system that the kernel makes up.
+    Mount { kind: &'static CStr, path: CString, flags: u64, options: &'static CStr, need: Need },
+    /// Makes the directory `path` the root.
+    Pivot { path: CString },
+}
+
+/// Whether the set-up goes on when an operation finds nothing at its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// No.
+    Required,
+    /// Yes: not every host has it, and without it nothing is open.
+    IfPresent,
+}
+
+/// The steps of one plan.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    /// In order.
+    pub(crate) list: Vec<Step>,
+    /// How many slots they use.
+    pub(crate) slots: usize,
+    /// Slots of an empty directory and an empty file to mask with later, when
+    /// there is anything to watch.
+    pub(crate) masks: Option<(Slot, Slot)>,
+}
+
+/// What the steps depend on besides the plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terminal {
+    /// A standard descriptor that is open on a terminal.
+    pub(crate) descriptor: i32,
+}
+
+/// Works out the steps for a plan.
+pub(crate) fn steps(plan: &NamespacePlan, terminal: Option<Terminal>) -> Steps {
+    let mut mounts: Vec<&Mount> = plan.mounts.iter().collect();
+    mounts.sort_by(|left, right| left.path.cmp(&right.path));
+    let fresh_proc = mounts.iter().position(|mount| mount.action == MountAction::Proc);
+    let mut builder = Builder {
+        plan,
+        fresh_proc: fresh_proc.map(|index| &mounts[index].path),
+        mounts,
+        before_seal: Vec::new(),
+        after_seal: Vec::new(),
+        attach: Vec::new(),
+        last: Vec::new(),
+        slots: 0,
+        above: Vec::new(),
+        new_root: None,
+        masks: None,
+    };
+    builder.scratch();
+    builder.root();
+    for index in 0..builder.mounts.len() {
+        builder.mount(index, terminal);
+    }
+    builder.finish()
+}
+
+/// A mount that later ones may lie below.
+#[derive(Clone)]
+struct Placed {
+    /// Its index among the sorted mounts.
+    index: usize,
+    /// The clone that is attached there.
+    tree: Slot,
+    /// Its directory in the scratch tmpfs, when it was made there.
+    scratch: Option<String>,
+}
+
+struct Builder<'a> {
+    plan: &'a NamespacePlan,
+    /// The plan's mounts, sorted, so that the mounts above one are a stack.
+    mounts: Vec<&'a Mount>,
+    fresh_proc: Option<&'a AbsPath>,
+    before_seal: Vec<Step>,
+    after_seal: Vec<Step>,
+    attach: Vec<Step>,
+    /// What comes after everything else: it covers the scratch tmpfs.
+    last: Vec<Step>,
+    slots: usize,
+    above: Vec<Placed>,
+    new_root: Option<Slot>,
+    masks: Option<(Slot, Slot)>,
+}
+
+impl Builder<'_> {
+    fn slot(&mut self) -> Slot {
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    fn scratch(&mut self) {
+        let mut options = String::from("mode=0755");
+        if let Some(size) = self.plan.limits.tmp_size {
+            options.push_str(&format!(",size={size}"));
+        }
+        self.before_seal.push(Step::Scratch { options: text(options) });
+        let masks = self.mounts.iter().any(|mount| mount.action == MountAction::Mask);
+        if masks || !self.plan.watches.is_empty() {
+            let directory = scratch_path("d");
+            self.before_seal.push(Step::MakeDirectory { path: text(directory), mode: 0 });
+            self.before_seal.push(Step::MakeFile { path: text(scratch_path("f")), mode: 0 });
+        }
+        if !self.plan.watches.is_empty() {
+            let (directory, file) = (self.slot(), self.slot());
+            for (name, slot) in [("d", directory), ("f", file)] {
+                let path = text(scratch_path(name));
+                self.after_seal.push(Step::Open { path, directory: false, into: slot });
+            }
+            self.masks = Some((directory, file));
+        }
+    }
+
+    fn root(&mut self) {
+        if self.plan.root != Root::Empty {
+            return;
+        }
+        let path = text(scratch_path("r"));
+        let (tree, point) = (self.slot(), self.slot());
+        self.before_seal.push(Step::MakeDirectory { path: path.clone(), mode: 0o755 });
+        self.before_seal.push(Step::CloneAt { path: path.clone(), into: tree, need: Required });
+        self.after_seal.push(Step::Open { path, directory: true, into: point });
+        self.attach.push(Step::Attach { tree, point });
+        self.new_root = Some(tree);
+    }
+
+    fn mount(&mut self, index: usize, terminal: Option<Terminal>) {
+        let mount = self.mounts[index];
+        while self
+            .above
+            .last()
+            .is_some_and(|above| !mount.path.starts_with(&self.mounts[above.index].path))
+        {
+            self.above.pop();
+        }
+        match &mount.action {
+            // The tree as it is: the seal leaves it writable.
+            MountAction::Write if mount.path.is_root() => {}
+            MountAction::Write | MountAction::Pin => self.host_tree(index, Moment::BeforeSeal),
+            MountAction::Read if self.below_fresh_proc(mount) => self.kernel_file(mount),
+            MountAction::Read => self.host_tree(index, Moment::AfterSeal),
+            MountAction::Mask => self.mask(index),
+            MountAction::Private => self.private(index),
+            MountAction::Devices => self.devices(terminal),
+            MountAction::Proc => self.proc(),
+            MountAction::Link(target) => {
+                let (path, target) = (self.in_new_root(&mount.path), text(target.clone()));
+                self.before_seal.push(Step::MakeLink { path, target });
+            }
+            MountAction::Directory => {
+                let path = self.in_new_root(&mount.path);
+                self.before_seal.push(Step::MakeDirectory { path, mode: 0o755 });
+            }
+        }
+    }
+
+    /// A tree of the host, put on top of itself or into its parent's clone.
+    fn host_tree(&mut self, index: usize, moment: Moment) {
+        let mount = self.mounts[index];
+        let (source, tree) = (self.slot(), self.slot());
+        let nested = !self.above.is_empty() || self.new_root.is_some();
+        let steps = match moment {
+            Moment::BeforeSeal => &mut self.before_seal,
+            Moment::AfterSeal => &mut self.after_seal,
+        };
+        let path = text(mount.path.as_bytes());
+        let directory = mount.kind == MountKind::Directory;
+        steps.push(Step::Open { path, directory, into: source });
+        steps.push(Step::Clone { from: source, into: tree });
+        if nested {
+            steps.push(Step::Close { slot: source });
+            self.attach_below(index, tree);
+        } else {
+            self.attach.push(Step::Attach { tree, point: source });
+        }
+        self.placed(Placed { index, tree, scratch: None });
+    }
+
+    fn mask(&mut self, index: usize) {
+        let mount = self.mounts[index];
+        let tree = self.slot();
+        let mut scratch = None;
+        let source = if self.has_mounts_below(index) {
+            let name = scratch_path(&format!("m{index}"));
+            // Mode 0111: something below is granted, so the way there is open.
+            self.before_seal.push(Step::MakeDirectory { path: text(name.clone()), mode: 0o111 });
+            scratch = Some(name.clone());
+            name
+        } else {
+            scratch_path(if mount.kind == MountKind::Directory { "d" } else { "f" })
+        };
+        // Cloned only now, from the sealed tmpfs: nobody can change a mask.
+        self.attach.push(Step::CloneAt { path: text(source), into: tree, need: Required });
+        self.attach_below(index, tree);
+        self.placed(Placed { index, tree, scratch });
+    }
+
+    fn private(&mut self, index: usize) {
+        let tree = self.slot();
+        let name = scratch_path(&format!("p{index}"));
+        let path = text(name.clone());
+        self.before_seal.push(Step::MakeDirectory { path: path.clone(), mode: 0o1777 });
+        self.before_seal.push(Step::CloneAt { path, into: tree, need: Required });
+        self.attach_below(index, tree);
+        self.placed(Placed { index, tree, scratch: Some(name) });
+    }
+
+    /// Remembers a mount for those below it; without any, its tree is closed.
+    fn placed(&mut self, placed: Placed) {
+        if self.has_mounts_below(placed.index) {
+            self.above.push(placed);
+        } else {
+            self.attach.push(Step::Close { slot: placed.tree });
+        }
+    }
+
+    /// Looks the mount point up where it now is, makes it if it lies in the
+    /// scratch tmpfs, and attaches `tree` there.
+    fn attach_below(&mut self, index: usize, tree: Slot) {
+        let mount = self.mounts[index];
+        let directory = mount.kind == MountKind::Directory;
+        let point = self.slot();
+        let Some((above, relative, scratch)) = self.place(mount) else {
+            let path = text(mount.path.as_bytes());
+            self.attach.push(Step::Open { path, directory, into: point });
+            self.attach.push(Step::Attach { tree, point });
+            return;
+        };
+        if let Some(base) = scratch {
+            let masked = self.above.last().map(|above| &self.mounts[above.index].action);
+            let mode = if masked == Some(&MountAction::Mask) { 0o111 } else { 0o755 };
+            make_point(&mut self.before_seal, &base, relative, Point { mode, kind: mount.kind });
+        }
+        let path = text(relative);
+        self.attach.push(Step::OpenUnder { tree: above, path, directory, into: point });
+        self.attach.push(Step::Attach { tree, point });
+    }
+
+    /// The tree that a mount lies in, its name there, and where that tree is in
+    /// the scratch tmpfs. Nothing for a path of the sealed host tree.
+    fn place<'p>(&self, mount: &'p Mount) -> Option<(Slot, &'p [u8], Option<String>)> {
+        if let Some(above) = self.above.last() {
+            let relative = mount.path.strip_prefix(&self.mounts[above.index].path)?;
+            return Some((above.tree, relative, above.scratch.clone()));
+        }
+        let relative = mount.path.strip_prefix(&AbsPath::root())?;
+        Some((self.new_root?, relative, Some(scratch_path("r"))))
+    }
+
+    /// The mounts are sorted, so whatever lies below one follows it.
+    fn has_mounts_below(&self, index: usize) -> bool {
+        let path = &self.mounts[index].path;
+        self.mounts.get(index + 1).is_some_and(|mount| mount.path.starts_with(path))
+    }
+
+    fn proc(&mut self) {
+        let path = match self.new_root {
+            None => text("/proc"),
+            Some(_) => {
+                let path = text(scratch_path("r/proc"));
+                self.before_seal.push(Step::MakeDirectory { path: path.clone(), mode: 0o555 });
+                path
+            }
+        };
+        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        self.last.insert(0, mount(c"proc", path, flags, c"hidepid=ptraceable", Required));
+    }
+
+    fn below_fresh_proc(&self, mount: &Mount) -> bool {
+        self.fresh_proc.is_some_and(|proc| mount.path.starts_with(proc))
+    }
+
+    /// A file or directory of the fresh `/proc`, made read-only.
+    fn kernel_file(&mut self, mount: &Mount) {
+        let path = match self.new_root {
+            None => text(mount.path.as_bytes()),
+            Some(_) => self.in_new_root(&mount.path),
+        };
+        let tree = self.slot();
+        self.last.push(Step::CloneAt { path: path.clone(), into: tree, need: IfPresent });
+        self.last.push(Step::ReadOnly { tree });
+        self.last.push(Step::AttachAt { tree, path, need: IfPresent });
+    }
+
+    /// The harmless devices, on a `/dev` whose other devices cannot be opened.
+    fn devices(&mut self, terminal: Option<Terminal>) {
+        let dev = match self.new_root {
+            None => String::from("/dev"),
+            Some(_) => {
+                self.make_dev();
+                scratch_path("r/dev")
+            }
+        };
+        for name in DEVICES {
+            self.device(&format!("/dev/{name}"), &format!("{dev}/{name}"));
+        }
+        if let Some(Terminal { descriptor }) = terminal {
+            // A program that asks for the name of its terminal finds it here.
+            let path = format!("/proc/self/fd/{descriptor}");
+            self.device(&path, &format!("{dev}/console"));
+        }
+        self.shared_memory(&dev);
+        let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
+        let options = c"newinstance,ptmxmode=0666,mode=0620";
+        let path = text(format!("{dev}/pts"));
+        self.attach.push(mount(c"devpts", path, flags, options, IfPresent));
+        if self.new_root.is_none() {
+            let tree = self.slot();
+            let path = text("/dev/pts/ptmx");
+            self.attach.push(Step::CloneAt { path, into: tree, need: IfPresent });
+            let path = text("/dev/ptmx");
+            self.attach.push(Step::AttachAt { tree, path, need: IfPresent });
+        }
+        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        self.attach.push(mount(c"mqueue", text(format!("{dev}/mqueue")), flags, c"", IfPresent));
+    }
+
+    /// A device of the host, which can be opened where it is attached.
+    fn device(&mut self, from: &str, to: &str) {
+        let tree = self.slot();
+        // First of all, before the scratch tmpfs hides the host's /proc.
+        let clone = Step::CloneAt { path: text(from), into: tree, need: IfPresent };
+        self.before_seal.insert(0, clone);
+        self.attach.push(Step::AttachAt { tree, path: text(to), need: IfPresent });
+    }
+
+    fn shared_memory(&mut self, dev: &str) {
+        let tree = self.slot();
+        let path = text(scratch_path("s"));
+        self.before_seal.push(Step::MakeDirectory { path: path.clone(), mode: 0o1777 });
+        self.before_seal.push(Step::CloneAt { path, into: tree, need: Required });
+        let path = text(format!("{dev}/shm"));
+        self.attach.push(Step::AttachAt { tree, path, need: IfPresent });
+    }
+
+    fn make_dev(&mut self) {
+        let directory = |name: &str| Step::MakeDirectory {
+            path: text(scratch_path(&format!("r/dev{name}"))),
+            mode: 0o755,
+        };
+        for name in ["", "/pts", "/shm", "/mqueue"] {
+            self.before_seal.push(directory(name));
+        }
+        for name in DEVICES.iter().chain(&["console"]) {
+            let path = text(scratch_path(&format!("r/dev/{name}")));
+            self.before_seal.push(Step::MakeFile { path, mode: 0o444 });
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ] {
+            let path = text(scratch_path(&format!("r/dev/{name}")));
+            self.before_seal.push(Step::MakeLink { path, target: text(target) });
+        }
+    }
+
+    fn in_new_root(&self, path: &AbsPath) -> CString {
+        let mut bytes = scratch_path("r").into_bytes();
+        bytes.extend_from_slice(path.as_bytes());
+        text(bytes)
+    }
+
+    fn finish(mut self) -> Steps {
+        let writable = |mount: &&Mount| mount.path.is_root() && mount.action == MountAction::Write;
+        let read_only = !self.mounts.iter().any(writable);
+        let mut list = self.before_seal;
+        list.push(Step::Seal { read_only });
+        list.append(&mut self.after_seal);
+        list.append(&mut self.attach);
+        list.append(&mut self.last);
+        if let Some(tree) = self.new_root {
+            list.push(Step::ReadOnly { tree });
+            list.push(Step::Pivot { path: text(scratch_path("r")) });
+        }
+        Steps { list, slots: self.slots, masks: self.masks }
+    }
+}
+
+/// Whether a tree is cloned with or without the seal.
+#[derive(Clone, Copy)]
+enum Moment {
+    BeforeSeal,
+    AfterSeal,
+}
+
+/// A mount point to be made.
+struct Point {
+    mode: u32,
+    kind: MountKind,
+}
+
+/// Makes `relative` and the directories that lead to it below `base`.
+fn make_point(steps: &mut Vec<Step>, base: &str, relative: &[u8], point: Point) {
+    let mut path = base.as_bytes().to_vec();
+    let mut names = relative.split(|byte| *byte == b'/').peekable();
+    while let Some(name) = names.next() {
+        path.push(b'/');
+        path.extend_from_slice(name);
+        let path = text(path.clone());
+        let last = names.peek().is_none();
+        steps.push(if last && point.kind != MountKind::Directory {
+            Step::MakeFile { path, mode: 0o444 }
+        } else {
+            Step::MakeDirectory { path, mode: point.mode }
+        });
+    }
+}
+
+fn mount(
+    kind: &'static CStr,
+    path: CString,
+    flags: u64,
+    options: &'static CStr,
+    need: Need,
+) -> Step {
+    Step::Mount { kind, path, flags, options, need }
+}
+
+fn scratch_path(name: &str) -> String {
+    format!("{SCRATCH}/{name}")
+}
+
+/// A C string. Plans cannot hold a NUL: paths refuse it when they are parsed.
+fn text(bytes: impl Into<Vec<u8>>) -> CString {
+    let mut bytes: Vec<u8> = bytes.into();
+    bytes.retain(|byte| *byte != 0);
+    CString::new(bytes).unwrap_or_default()
+}

@@ -1,0 +1,169 @@
+//! What goes into and comes out of a run, on every system.
+
+use std::fmt;
+use std::time::Duration;
+
+use pinfold_policy::path::AbsPath;
+
+/// A command to run under a plan.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Programs to try in order, absolute or relative to `directory`: one for a
+    /// name with a separator, otherwise one per directory of the command's PATH.
+    pub programs: Vec<Vec<u8>>,
+    /// The argument vector, the name of the program first.
+    pub arguments: Vec<Vec<u8>>,
+    /// The whole environment, as `NAME=value`.
+    pub environment: Vec<Vec<u8>>,
+    /// The working directory.
+    pub directory: AbsPath,
+    /// The directory that keeps what is taken away from protected paths. It is
+    /// made when it is needed and must be out of the command's reach.
+    pub kept: Option<AbsPath>,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its own exit status or the signal that killed it.
+    pub status: Status,
+    /// The limit that was exceeded, if one was: then pinfold killed the command.
+    pub exceeded: Option<Exceeded>,
+    /// Wall-clock time from the start of the set-up to the end.
+    pub duration: Duration,
+    /// What the command and its descendants used.
+    pub usage: Usage,
+    /// What appeared at protected or denied paths, and what was done about it.
+    pub appeared: Vec<Appeared>,
+}
+
+/// The end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It exited with this status, 0 to 255 on Unix.
+    Exited(i32),
+    /// This signal killed it.
+    Signaled(i32),
+}
+
+impl Status {
+    /// The exit status that mirrors this end: a death by signal *n* is 128+*n*.
+    pub fn code(self) -> i32 {
+        match self {
+            Status::Exited(code) => code,
+            Status::Signaled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// A limit that a command ran into and did not survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// `limits.wall_time`.
+    WallTime,
+    /// `limits.memory`.
+    Memory,
+    /// `limits.processes`.
+    Processes,
+}
+
+/// Resources that a command and its descendants used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Time on a processor in the program.
+    pub user: Duration,
+    /// Time on a processor in the kernel.
+    pub system: Duration,
+    /// The largest resident set of one process, in bytes.
+    pub resident: u64,
+}
+
+/// Something that appeared at a watched path while the command ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appeared {
+    /// Where.
+    pub path: AbsPath,
+    /// What was done.
+    pub handling: Handling,
+}
+
+/// What was done about something that appeared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handling {
+    /// It was taken away; it is kept at this path, outside of the sandbox.
+    TakenAway {
+        /// Where it is now.
+        kept: AbsPath,
+    },
+    /// It was made read-only or unreadable for the command.
+    Covered,
+    /// Nothing could be done about it, for this reason.
+    Failed(String),
+}
+
+/// Why a command could not be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The host refuses an ingredient of the mechanism as a whole.
+    Closed {
+        /// What was attempted, for example `create a user namespace`.
+        attempted: String,
+        /// The error number of the system.
+        code: i32,
+    },
+    /// A path is not what the plan says: it changed since, or is out of reach.
+    Path {
+        /// What was attempted, for example `protect "/work/.git/hooks"`.
+        attempted: String,
+        /// The error number of the system.
+        code: i32,
+    },
+    /// The working directory cannot be entered.
+    Directory {
+        /// The directory.
+        directory: AbsPath,
+        /// The error number of the system.
+        code: i32,
+    },
+    /// The program could not be executed.
+    Execute {
+        /// The error number of the system.
+        code: i32,
+    },
+    /// Anything else.
+    System {
+        /// What was attempted.
+        attempted: String,
+        /// The error number of the system.
+        code: i32,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Closed { attempted, code }
+            | Error::Path { attempted, code }
+            | Error::System { attempted, code } => {
+                write!(f, "cannot {attempted}: {}", describe(*code))
+            }
+            Error::Directory { directory, code } => {
+                write!(f, "cannot enter the working directory {directory}: {}", describe(*code))
+            }
+            Error::Execute { code } => write!(f, "cannot execute the program: {}", describe(*code)),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The system's own words for an error number, without the number.
+pub fn describe(code: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(code).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => format!("error {code}"),
+    }
+}
