@@ -337,6 +337,23 @@ pub(crate) fn wait4(process: i32, options: i32) -> Outcome<Waited> {
     Ok(Waited { process, status })
 }
 
+/// Whether a child has stopped since this was last asked; it is not reaped.
+pub(crate) fn has_stopped(process: i32) -> bool {
+    const P_PID: usize = 1;
+    // `siginfo_t` is 128 bytes; all zero means that nothing has happened.
+    let mut record = [0u64; 16];
+    let given = [
+        P_PID,
+        flag(process),
+        std::ptr::from_mut(&mut record) as usize,
+        (libc::WSTOPPED | libc::WNOHANG) as usize,
+        0,
+    ];
+    // SAFETY: the kernel writes one `siginfo_t` into the record.
+    let waited = unsafe { call(libc::SYS_waitid, arguments(given)) };
+    waited.is_ok() && record[0] != 0
+}
+
 /// `wait4(2)` with the resource usage of the child and of its children.
 pub(crate) fn wait4_usage(process: i32) -> Outcome<(Waited, libc::rusage)> {
     let mut status = 0i32;

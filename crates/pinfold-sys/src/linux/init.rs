@@ -10,6 +10,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
 use super::call;
+use super::command::Command;
 use super::perform::{self, Masks, Slots};
 use super::raw::Errno;
 use super::shared::{Report, Request, Stage};
@@ -30,8 +31,6 @@ pub(crate) struct Task {
     pub(crate) command: Command,
     /// Open on the supervisor; ready when that has died.
     pub(crate) supervisor: i32,
-    /// The signals to leave blocked for the command.
-    pub(crate) signals: u64,
     /// Written to when the command stops; -1 for none.
     pub(crate) stopped: i32,
     pub(crate) report: Report,
@@ -40,35 +39,6 @@ pub(crate) struct Task {
     /// `execve`.
     pub(crate) first_stack: UnsafeCell<Vec<u8>>,
     pub(crate) command_stack: UnsafeCell<Vec<u8>>,
-}
-
-/// What is started, and with which restrictions.
-pub(crate) struct Command {
-    /// Candidates, tried in order as `execvp(3)` does.
-    pub(crate) programs: Vec<CString>,
-    pub(crate) arguments: Vector,
-    pub(crate) environment: Vector,
-    pub(crate) filter: Vec<libc::sock_filter>,
-    /// A Landlock ruleset, or -1.
-    pub(crate) ruleset: i32,
-    pub(crate) new_group: bool,
-    /// Resource, soft and hard bound.
-    pub(crate) limits: Vec<(u32, u64, u64)>,
-}
-
-/// A null-terminated vector of C strings and what it points to.
-pub(crate) struct Vector {
-    pointers: Vec<*const libc::c_char>,
-    _strings: Vec<CString>,
-}
-
-impl Vector {
-    pub(crate) fn of(strings: Vec<CString>) -> Vector {
-        let mut pointers = Vec::with_capacity(strings.len() + 1);
-        pointers.extend(strings.iter().map(|string| string.as_ptr()));
-        pointers.push(std::ptr::null());
-        Vector { pointers, _strings: strings }
-    }
 }
 
 pub(crate) const fn bit(signal: i32) -> u64 {
@@ -148,59 +118,9 @@ fn start_command(task: &Task) -> Result<(), Errno> {
 extern "C" fn command(argument: *mut c_void) -> i32 {
     // SAFETY: as for `start`; the first process is suspended meanwhile.
     let task = unsafe { &*argument.cast::<Task>() };
-    let (stage, error) = become_command(task);
+    let (stage, error) = task.command.become_it();
     task.report.failed(stage, error);
     call::exit(127)
-}
-
-/// Returns only when it fails.
-fn become_command(task: &Task) -> (Stage, Errno) {
-    let command = &task.command;
-    match restrict(task) {
-        Err(error) => (Stage::Restrict, error),
-        Ok(()) => (Stage::Execute, execute(command)),
-    }
-}
-
-fn restrict(task: &Task) -> Result<(), Errno> {
-    let command = &task.command;
-    if command.new_group {
-        call::setpgid_self()?;
-    }
-    for (resource, soft, hard) in &command.limits {
-        call::setrlimit(*resource, *soft, *hard)?;
-    }
-    // Without new privileges, even user 0 gets no capability back by execve.
-    call::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
-    if command.ruleset >= 0 {
-        call::landlock_restrict_self(command.ruleset)?;
-    }
-    call::close_from(3)?;
-    call::drop_capabilities()?;
-    call::sigprocmask(task.signals);
-    if !command.filter.is_empty() {
-        call::seccomp_filter(&command.filter)?;
-    }
-    Ok(())
-}
-
-/// Tries the candidates as `execvp(3)` does: the first that is there decides,
-/// but one that may not be executed only when no other can.
-fn execute(command: &Command) -> Errno {
-    let mut result = Errno(libc::ENOENT);
-    for program in &command.programs {
-        // SAFETY: both vectors are built by `Vector::of`, which keeps the
-        // strings they point to.
-        let error = unsafe {
-            call::execve(program, &command.arguments.pointers, &command.environment.pointers)
-        };
-        match error.0 {
-            libc::ENOENT | libc::ENOTDIR => {}
-            libc::EACCES => result = error,
-            _ => return error,
-        }
-    }
-    result
 }
 
 /// Reaps, and does what the supervisor asks, until the command has ended.

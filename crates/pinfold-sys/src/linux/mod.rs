@@ -1,8 +1,11 @@
 //! Linux: a supervisor outside, a first process inside, and the command.
 
 mod call;
+mod command;
+mod direct;
 mod filter;
 mod init;
+mod namespaces;
 mod perform;
 mod raw;
 mod shared;

@@ -1,0 +1,120 @@
+//! The command's process from its start to its `execve`: the restrictions that
+//! are its own, in the one order that works.
+
+use std::ffi::CString;
+
+use super::call;
+use super::raw::Errno;
+use super::shared::Stage;
+
+/// Room for a process that shares memory. Only pages that are touched exist.
+pub(crate) const STACK: usize = 128 * 1024;
+
+/// What is started, and with which restrictions.
+pub(crate) struct Command {
+    /// Candidates, tried in order as `execvp(3)` does.
+    pub(crate) programs: Vec<CString>,
+    pub(crate) arguments: Vector,
+    pub(crate) environment: Vector,
+    pub(crate) filter: Vec<libc::sock_filter>,
+    /// A Landlock ruleset, or -1.
+    pub(crate) ruleset: i32,
+    /// Whether it leads a process group of its own.
+    pub(crate) new_group: bool,
+    /// The signals to leave blocked.
+    pub(crate) signals: u64,
+    /// Resource, soft and hard bound.
+    pub(crate) limits: Vec<(u32, u64, u64)>,
+}
+
+/// A null-terminated vector of C strings and what it points to.
+pub(crate) struct Vector {
+    pointers: Vec<*const libc::c_char>,
+    _strings: Vec<CString>,
+}
+
+impl Vector {
+    pub(crate) fn of(strings: Vec<CString>) -> Vector {
+        let mut pointers = Vec::with_capacity(strings.len() + 1);
+        pointers.extend(strings.iter().map(|string| string.as_ptr()));
+        pointers.push(std::ptr::null());
+        Vector { pointers, _strings: strings }
+    }
+}
+
+impl Command {
+    /// Restricts the calling process and executes the program in it. Returns
+    /// only when that fails.
+    pub(crate) fn become_it(&self) -> (Stage, Errno) {
+        match self.restrict() {
+            Err(error) => (Stage::Restrict, error),
+            Ok(()) => (Stage::Execute, self.execute()),
+        }
+    }
+
+    fn restrict(&self) -> Result<(), Errno> {
+        if self.new_group {
+            call::setpgid_self()?;
+        }
+        for (resource, soft, hard) in &self.limits {
+            call::setrlimit(*resource, *soft, *hard)?;
+        }
+        if self.confined() {
+            // Without new privileges, even user 0 gets no capability back by
+            // execve.
+            call::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+            if self.ruleset >= 0 {
+                call::landlock_restrict_self(self.ruleset)?;
+            }
+            call::close_from(3)?;
+            call::drop_capabilities()?;
+        }
+        call::sigprocmask(self.signals);
+        if self.confined() {
+            call::seccomp_filter(&self.filter)?;
+        }
+        Ok(())
+    }
+
+    /// A command without a filter runs as if it was started by hand.
+    fn confined(&self) -> bool {
+        !self.filter.is_empty()
+    }
+
+    /// Tries the candidates as `execvp(3)` does: the first that is there
+    /// decides, but one that may not be executed only when no other can.
+    fn execute(&self) -> Errno {
+        let mut result = Errno(libc::ENOENT);
+        for program in &self.programs {
+            // SAFETY: both vectors are built by `Vector::of`, which keeps the
+            // strings they point to.
+            let error = unsafe {
+                call::execve(program, &self.arguments.pointers, &self.environment.pointers)
+            };
+            match error.0 {
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => result = error,
+                _ => return error,
+            }
+        }
+        result
+    }
+}
+
+/// Zeroed memory whose pages exist only once they are written.
+pub(crate) fn empty_stack(size: usize) -> Vec<u8> {
+    vec![0; size]
+}
+
+/// C strings for byte strings.
+pub(crate) fn texts(all: &[Vec<u8>]) -> Vec<CString> {
+    all.iter().map(|bytes| text(bytes.as_slice())).collect()
+}
+
+/// A C string. Nothing that comes from a path, an argument or a variable can
+/// hold a NUL; one that did would lose it.
+pub(crate) fn text(bytes: impl Into<Vec<u8>>) -> CString {
+    let mut bytes: Vec<u8> = bytes.into();
+    bytes.retain(|byte| *byte != 0);
+    CString::new(bytes).unwrap_or_default()
+}

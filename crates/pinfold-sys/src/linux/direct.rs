@@ -1,0 +1,102 @@
+//! A command as a direct child, without a first process in between.
+
+use std::cell::UnsafeCell;
+use std::ffi::{CString, c_void};
+use std::time::Duration;
+
+use super::call;
+use super::command::{Command, STACK, Vector, empty_stack, text, texts};
+use super::shared::{Report, Stage};
+use super::supervise::{
+    Process, Running, Way, controlling_terminal, decoded, reaped, watch_signals,
+};
+use crate::seam::{Ended, Error, Launch};
+
+/// What the child needs until its `execve`.
+pub(crate) struct Task {
+    pub(crate) directory: CString,
+    pub(crate) command: Command,
+    pub(crate) report: Report,
+    stack: UnsafeCell<Vec<u8>>,
+}
+
+/// Runs a command without any confinement; `signals` stay blocked for it.
+pub(crate) fn run(launch: &Launch, signals: u64) -> Result<Ended, Error> {
+    let shares_group = controlling_terminal();
+    let mut task = task(launch);
+    task.command.signals = signals;
+    task.command.new_group = !shares_group;
+    let signals = watch_signals()?;
+    let child = start(&task, launch)?;
+    let running = Running { way: Way::Direct, child, signals, deadline: None, shares_group };
+    let exceeded = running.until_end(&mut []);
+    call::close(signals);
+    call::close(child.descriptor);
+    let (status, usage) = reaped(child)?;
+    let status = decoded(status);
+    Ok(Ended { status, exceeded, duration: Duration::ZERO, usage, appeared: Vec::new() })
+}
+
+/// The task of a child without restrictions.
+pub(crate) fn task(launch: &Launch) -> Task {
+    Task {
+        directory: text(launch.directory.as_bytes()),
+        command: Command {
+            programs: texts(&launch.programs),
+            arguments: Vector::of(texts(&launch.arguments)),
+            environment: Vector::of(texts(&launch.environment)),
+            filter: Vec::new(),
+            ruleset: -1,
+            new_group: true,
+            signals: 0,
+            limits: Vec::new(),
+        },
+        report: Report::default(),
+        stack: UnsafeCell::new(empty_stack(STACK)),
+    }
+}
+
+/// Starts the child and returns once it has executed the program.
+pub(crate) fn start(task: &Task, launch: &Launch) -> Result<Process, Error> {
+    let flags = libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let argument = std::ptr::from_ref(task).cast_mut().cast();
+    let mut descriptor = -1;
+    // SAFETY: the child is the only one that uses this stack.
+    let stack = unsafe { &mut *task.stack.get() };
+    // SAFETY: this function is suspended until the child has called `execve`
+    // (CLONE_VFORK), so task and stack are alive until then.
+    let started =
+        unsafe { call::clone_sharing_memory(begin, stack, flags, argument, &mut descriptor) };
+    let number = started.map_err(|error| Error::System {
+        attempted: String::from("start a process"),
+        code: error.0,
+    })?;
+    let child = Process { number, descriptor };
+    match task.report.failure() {
+        None => Ok(child),
+        Some((stage, error)) => {
+            reaped(child)?;
+            call::close(descriptor);
+            Err(failure(stage, error.0, launch))
+        }
+    }
+}
+
+extern "C" fn begin(argument: *mut c_void) -> i32 {
+    // SAFETY: the parent passes a task and is suspended until `execve`.
+    let task = unsafe { &*argument.cast::<Task>() };
+    let (stage, error) = match call::chdir(&task.directory) {
+        Err(error) => (Stage::Directory, error),
+        Ok(()) => task.command.become_it(),
+    };
+    task.report.failed(stage, error);
+    call::exit(127)
+}
+
+fn failure(stage: Stage, code: i32, launch: &Launch) -> Error {
+    match stage {
+        Stage::Execute => Error::Execute { code },
+        Stage::Directory => Error::Directory { directory: launch.directory.clone(), code },
+        _ => Error::System { attempted: String::from("restrict the command"), code },
+    }
+}

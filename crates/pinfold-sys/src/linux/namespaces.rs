@@ -1,0 +1,239 @@
+//! The `namespaces` mechanism as the supervisor sees it: works out the task of
+//! the first process, starts it, and says what went wrong inside.
+
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, CString};
+use std::sync::atomic::AtomicI32;
+use std::time::Duration;
+
+use pinfold_policy::path::Quoted;
+use pinfold_policy::plan::linux::{NamespacePlan, Network};
+
+use super::call::{self, LandlockRuleset};
+use super::command::{Command, STACK, Vector, empty_stack, text, texts};
+use super::filter;
+use super::init::{self, Task};
+use super::perform::Cover;
+use super::raw::Errno;
+use super::shared::{Report, Request, Stage};
+use super::steps::{self, Step, Terminal};
+use super::supervise::{
+    Process, Running, Source, Way, controlling_terminal, deadline, decoded, reaped, system,
+    watch_signals,
+};
+use super::watch::Watcher;
+use crate::seam::{Ended, Error, Exceeded, Launch};
+
+/// From `asm-generic/resource.h`; C libraries disagree about the type.
+const RLIMIT_DATA: u32 = 2;
+const RLIMIT_NPROC: u32 = 6;
+
+/// Landlock scopes: no signal and no abstract socket reaches outside.
+const SCOPES: u64 = 0b11;
+
+/// Runs a command; `signals` are those to leave blocked for it.
+pub(crate) fn run(plan: &NamespacePlan, launch: &Launch, signals: u64) -> Result<Ended, Error> {
+    let controls_terminal = controlling_terminal();
+    let terminal = if controls_terminal { standard_terminal() } else { None };
+    let mut task = task(plan, launch, terminal)?;
+    task.command.signals = signals;
+    task.command.new_group = !controls_terminal;
+    if controls_terminal {
+        task.stopped = call::eventfd().map_err(system("make an event descriptor"))?;
+    }
+    let signals = watch_signals()?;
+    let mut watcher = Watcher::start(&plan.watches, launch.kept.as_ref())
+        .map_err(system("watch protected paths"))?;
+    let child = start(&task, plan)?;
+    let running = Running {
+        way: Way::First(&task),
+        child,
+        signals,
+        deadline: deadline(&plan.limits),
+        shares_group: controls_terminal,
+    };
+    let exceeded = wait(&running, &task, &mut watcher);
+    let ended = finish(&task, child, exceeded, launch).map(|mut ended| {
+        // What appeared in the last moment.
+        watcher.handle(&|_, _| Ok(()));
+        ended.appeared = std::mem::take(&mut watcher.appeared);
+        ended
+    });
+    let opened = [signals, task.supervisor, task.command.ruleset, task.stopped, child.descriptor];
+    for descriptor in opened.into_iter().filter(|descriptor| *descriptor >= 0) {
+        call::close(descriptor);
+    }
+    ended
+}
+
+fn wait(running: &Running<'_>, task: &Task, watcher: &mut Watcher<'_>) -> Option<Exceeded> {
+    let inotify = watcher.inotify;
+    let mut stopped = |running: &Running<'_>| {
+        let _ = call::read(task.stopped, &mut [0; 8]);
+        running.stop();
+    };
+    let mut appeared = |running: &Running<'_>| {
+        watcher.handle(&|path, how| cover(running, task, path, how));
+    };
+    running.until_end(&mut [
+        Source { descriptor: task.stopped, ready: &mut stopped },
+        Source { descriptor: inotify, ready: &mut appeared },
+    ])
+}
+
+/// Has the first process cover what is at `path`.
+fn cover(running: &Running<'_>, task: &Task, path: &CStr, how: Cover) -> Result<(), Errno> {
+    task.request.ask(path, how)?;
+    running.wake();
+    task.request.wait()
+}
+
+fn start(task: &Task, plan: &NamespacePlan) -> Result<Process, Error> {
+    let mut flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_PIDFD
+        | libc::SIGCHLD;
+    if plan.network == Network::Own {
+        flags |= libc::CLONE_NEWNET;
+    }
+    let argument = std::ptr::from_ref(task).cast_mut().cast();
+    let mut descriptor = -1;
+    // SAFETY: the first process is the only one that uses this stack.
+    let stack = unsafe { &mut *task.first_stack.get() };
+    // SAFETY: the task, with the stack, lives until the process has been waited
+    // for: nothing returns between here and there.
+    let process =
+        unsafe { call::clone_sharing_memory(init::start, stack, flags, argument, &mut descriptor) }
+            .map_err(|error| Error::Closed {
+                attempted: String::from("create namespaces"),
+                code: error.0,
+            })?;
+    Ok(Process { number: process, descriptor })
+}
+
+fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Result<Task, Error> {
+    let steps = steps::steps(plan, terminal);
+    let slots = (0..steps.slots).map(|_| AtomicI32::new(-1)).collect();
+    let (user, group) = call::identity();
+    let scopes = LandlockRuleset { scoped: SCOPES, ..LandlockRuleset::default() };
+    Ok(Task {
+        identity: [user, group].map(|id| text(format!("{id} {id} 1"))),
+        slots,
+        own_network: plan.network == Network::Own,
+        directory: text(launch.directory.as_bytes()),
+        command: Command {
+            programs: texts(&launch.programs),
+            arguments: Vector::of(texts(&launch.arguments)),
+            environment: Vector::of(texts(&launch.environment)),
+            filter: filter::program(&plan.filter),
+            // Kernels before 6.12 have no scopes; the namespaces still hold.
+            ruleset: call::landlock_create_ruleset(&scopes).unwrap_or(-1),
+            new_group: true,
+            limits: limits(plan),
+            signals: 0,
+        },
+        supervisor: call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?,
+        stopped: -1,
+        report: Report::default(),
+        request: Request::new(!plan.watches.is_empty()),
+        first_stack: UnsafeCell::new(empty_stack(STACK)),
+        command_stack: UnsafeCell::new(empty_stack(STACK)),
+        steps,
+    })
+}
+
+fn limits(plan: &NamespacePlan) -> Vec<(u32, u64, u64)> {
+    let mut limits = Vec::new();
+    if let Some(processes) = plan.limits.processes {
+        // Counted within the user namespace, where the first process is one too.
+        let bound = u64::from(processes) + 1;
+        limits.push((RLIMIT_NPROC, bound, bound));
+    }
+    if let Some(memory) = plan.limits.memory {
+        limits.push((RLIMIT_DATA, memory, memory));
+    }
+    limits
+}
+
+fn finish(
+    task: &Task,
+    child: Process,
+    exceeded: Option<Exceeded>,
+    launch: &Launch,
+) -> Result<Ended, Error> {
+    let (end_of_first, usage) = reaped(child)?;
+    if let Some((stage, error)) = task.report.failure() {
+        return Err(failure(task, stage, error, launch));
+    }
+    // Without a report, the first process was killed, and the command with it.
+    let status = task.report.status().unwrap_or(end_of_first);
+    Ok(Ended {
+        status: decoded(status),
+        exceeded,
+        duration: Duration::ZERO,
+        usage,
+        appeared: Vec::new(),
+    })
+}
+
+fn failure(task: &Task, stage: Stage, error: Errno, launch: &Launch) -> Error {
+    let code = error.0;
+    let attempted = match stage {
+        Stage::Execute => return Error::Execute { code },
+        Stage::Directory => {
+            return Error::Directory { directory: launch.directory.clone(), code };
+        }
+        Stage::Step(index) => {
+            return task.steps.list.get(index).map_or(
+                Error::System { attempted: String::from("set up mounts"), code },
+                |step| step_failure(step, code),
+            );
+        }
+        Stage::Identity => "map the user into a user namespace",
+        Stage::Loopback => "turn on loopback in a network namespace",
+        Stage::Process => "start the first process of the sandbox",
+        Stage::Restrict => "restrict the command",
+    };
+    match stage {
+        Stage::Identity | Stage::Loopback => Error::Closed { attempted: attempted.into(), code },
+        _ => Error::System { attempted: attempted.into(), code },
+    }
+}
+
+fn step_failure(step: &Step, code: i32) -> Error {
+    let named = |what: &str, path: &CString| format!("{what} {}", Quoted(path.as_bytes()));
+    match step {
+        Step::Open { path, .. } | Step::OpenUnder { path, .. } => {
+            Error::Path { attempted: named("open the mount point", path), code }
+        }
+        Step::Scratch { .. } => closed("mount a tmpfs in a user namespace", code),
+        Step::Seal { .. } => closed("make mounts read-only in a user namespace", code),
+        Step::Mount { path, .. } => closed(&named("mount a fresh", path), code),
+        Step::CloneAt { path, .. } | Step::AttachAt { path, .. } => {
+            Error::System { attempted: named("mount", path), code }
+        }
+        Step::MakeDirectory { path, .. }
+        | Step::MakeFile { path, .. }
+        | Step::MakeLink { path, .. } => {
+            Error::System { attempted: named("make the mount point", path), code }
+        }
+        Step::Pivot { .. } => closed("change the root directory", code),
+        Step::Clone { .. } | Step::Attach { .. } | Step::ReadOnly { .. } | Step::Close { .. } => {
+            Error::System { attempted: String::from("mount a tree of the host"), code }
+        }
+    }
+}
+
+fn closed(attempted: &str, code: i32) -> Error {
+    Error::Closed { attempted: attempted.into(), code }
+}
+
+fn standard_terminal() -> Option<Terminal> {
+    (0..3)
+        .find(|descriptor| call::is_terminal(*descriptor))
+        .map(|descriptor| Terminal { descriptor })
+}
