@@ -5,11 +5,14 @@
 //! with `unsafe` code and the only one that differs between systems.
 #![allow(unsafe_code)]
 
+mod arena;
+mod entry;
 mod seam;
 
 #[cfg(target_os = "linux")]
 mod linux;
 
+pub use arena::Arena;
 #[cfg(target_os = "linux")]
 pub use linux::*;
 pub use seam::{Appeared, Ended, Error, Exceeded, Handling, Launch, Status, Usage, describe};

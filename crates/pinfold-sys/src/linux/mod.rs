@@ -3,6 +3,7 @@
 mod call;
 mod command;
 mod direct;
+mod entry;
 mod filter;
 mod init;
 mod namespaces;
@@ -13,4 +14,5 @@ mod steps;
 mod supervise;
 mod watch;
 
+pub use entry::command_line;
 pub use supervise::run;

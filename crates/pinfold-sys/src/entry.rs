@@ -1,0 +1,23 @@
+//! The start of a program without the standard library's own: that makes some
+//! twenty system calls for things a launcher does not need, and leaves SIGPIPE
+//! ignored, which the command would inherit.
+
+/// Makes `$run`, a `fn(Vec<OsString>) -> i32`, the program's entry, with the
+/// arena as its allocator. The crate must be `#![no_main]`.
+#[macro_export]
+macro_rules! entry {
+    ($run:path) => {
+        #[global_allocator]
+        static ALLOCATOR: $crate::Arena = $crate::Arena::empty();
+
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn main(
+            count: ::std::ffi::c_int,
+            vector: *const *const ::std::ffi::c_char,
+        ) -> ::std::ffi::c_int {
+            // SAFETY: these are the arguments that the system starts `main` with.
+            $run(unsafe { $crate::command_line(count, vector) })
+        }
+    };
+}

@@ -1,0 +1,25 @@
+//! Reads the argument vector that `main` is given.
+
+use std::ffi::{CStr, OsString, c_char, c_int};
+use std::os::unix::ffi::OsStringExt;
+
+/// The arguments of the process, the program's own name first.
+///
+/// # Safety
+/// `vector` is the null-terminated vector that `main` is called with.
+#[doc(hidden)]
+pub unsafe fn command_line(_count: c_int, vector: *const *const c_char) -> Vec<OsString> {
+    let mut arguments = Vec::new();
+    let mut next = vector;
+    loop {
+        // SAFETY: the vector ends with a null pointer, at which this loop stops.
+        let argument = unsafe { next.read() };
+        if argument.is_null() {
+            return arguments;
+        }
+        // SAFETY: every pointer before the last leads to a C string.
+        let argument = unsafe { CStr::from_ptr(argument) };
+        arguments.push(OsString::from_vec(argument.to_bytes().to_vec()));
+        next = next.wrapping_add(1);
+    }
+}
