@@ -128,9 +128,10 @@ pub(crate) fn open_tree_clone(
     reads(libc::SYS_open_tree, arguments(given)).map(|fd| fd as Descriptor)
 }
 
-/// The same for a path, following links. Devices need it without recursion.
+/// The same for a path, following links, with the mounts below it.
 pub(crate) fn open_tree_clone_following(name: &CStr) -> Outcome<Descriptor> {
-    let all = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    const AT_RECURSIVE: u32 = 0x8000;
+    let all = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | AT_RECURSIVE;
     let given = [flag(libc::AT_FDCWD), path(name), all as usize];
     reads(libc::SYS_open_tree, arguments(given)).map(|fd| fd as Descriptor)
 }
@@ -486,29 +487,62 @@ pub(crate) fn exit(status: i32) -> ! {
     }
 }
 
+/// A stack for a process that shares this one's memory. Its pages exist only
+/// once they are written.
+pub(crate) struct Stack {
+    base: usize,
+}
+
+/// Room that no process of ours comes near to using.
+const STACK: usize = 128 * 1024;
+
+impl Stack {
+    /// Maps a stack.
+    pub(crate) fn map() -> Outcome<Stack> {
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+        let given = [0, STACK, protection, flags as usize, usize::MAX, 0];
+        numbers(libc::SYS_mmap, given).map(|base| Stack { base })
+    }
+
+    fn top(&self) -> *mut libc::c_void {
+        (self.base + STACK) as *mut libc::c_void
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = numbers(libc::SYS_munmap, [self.base, STACK]);
+    }
+}
+
+/// The time since some moment in the past, unaffected by changes of the clock.
+/// A system call costs less here than the two pages that a faster way touches.
+pub(crate) fn monotonic() -> std::time::Duration {
+    let mut time = [0u64; 2];
+    let given = [libc::CLOCK_MONOTONIC as usize, std::ptr::from_mut(&mut time) as usize];
+    // SAFETY: the kernel writes seconds and nanoseconds, 64 bits each.
+    let _ = unsafe { call(libc::SYS_clock_gettime, arguments(given)) };
+    std::time::Duration::new(time[0], time[1] as u32)
+}
+
 /// Starts a process that shares this one's memory, on a stack of its own.
 ///
 /// # Safety
-/// `stack` and whatever `argument` leads to outlive the new process or its
-/// `execve`; `entry` makes only calls of this module.
+/// `stack` is used by no other process; it and whatever `argument` leads to
+/// outlive the new process or its `execve`; `entry` makes only calls of this
+/// module.
 pub(crate) unsafe fn clone_sharing_memory(
     entry: extern "C" fn(*mut libc::c_void) -> i32,
-    stack: &mut [u8],
+    stack: &Stack,
     flags: i32,
     argument: *mut libc::c_void,
     pidfd: &mut Descriptor,
 ) -> Outcome<i32> {
-    let top = stack.as_mut_ptr_range().end as usize & !15;
     // SAFETY: the stack is this process's own and large enough, the rest is
     // vouched for by the caller.
     let process = unsafe {
-        libc::clone(
-            entry,
-            top as *mut libc::c_void,
-            flags | libc::CLONE_VM,
-            argument,
-            std::ptr::from_mut(pidfd),
-        )
+        libc::clone(entry, stack.top(), flags | libc::CLONE_VM, argument, std::ptr::from_mut(pidfd))
     };
     if process < 0 {
         let error = std::io::Error::last_os_error().raw_os_error();

@@ -3,12 +3,10 @@
 
 use std::ffi::CString;
 
-use super::call;
+use super::call::{self, Stack};
 use super::raw::Errno;
 use super::shared::Stage;
-
-/// Room for a process that shares memory. Only pages that are touched exist.
-pub(crate) const STACK: usize = 128 * 1024;
+use crate::seam::Error;
 
 /// What is started, and with which restrictions.
 pub(crate) struct Command {
@@ -101,9 +99,10 @@ impl Command {
     }
 }
 
-/// Zeroed memory whose pages exist only once they are written.
-pub(crate) fn empty_stack(size: usize) -> Vec<u8> {
-    vec![0; size]
+/// Maps a stack for a process to start.
+pub(crate) fn stack() -> Result<Stack, Error> {
+    Stack::map()
+        .map_err(|error| Error::System { attempted: String::from("map a stack"), code: error.0 })
 }
 
 /// C strings for byte strings.

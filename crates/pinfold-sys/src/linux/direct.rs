@@ -1,11 +1,10 @@
 //! A command as a direct child, without a first process in between.
 
-use std::cell::UnsafeCell;
 use std::ffi::{CString, c_void};
 use std::time::Duration;
 
-use super::call;
-use super::command::{Command, STACK, Vector, empty_stack, text, texts};
+use super::call::{self, Stack};
+use super::command::{Command, Vector, stack, text, texts};
 use super::shared::{Report, Stage};
 use super::supervise::{
     Process, Running, Way, controlling_terminal, decoded, reaped, watch_signals,
@@ -17,13 +16,13 @@ pub(crate) struct Task {
     pub(crate) directory: CString,
     pub(crate) command: Command,
     pub(crate) report: Report,
-    stack: UnsafeCell<Vec<u8>>,
+    stack: Stack,
 }
 
 /// Runs a command without any confinement; `signals` stay blocked for it.
 pub(crate) fn run(launch: &Launch, signals: u64) -> Result<Ended, Error> {
     let shares_group = controlling_terminal();
-    let mut task = task(launch);
+    let mut task = task(launch)?;
     task.command.signals = signals;
     task.command.new_group = !shares_group;
     let signals = watch_signals()?;
@@ -38,8 +37,8 @@ pub(crate) fn run(launch: &Launch, signals: u64) -> Result<Ended, Error> {
 }
 
 /// The task of a child without restrictions.
-pub(crate) fn task(launch: &Launch) -> Task {
-    Task {
+pub(crate) fn task(launch: &Launch) -> Result<Task, Error> {
+    Ok(Task {
         directory: text(launch.directory.as_bytes()),
         command: Command {
             programs: texts(&launch.programs),
@@ -52,8 +51,8 @@ pub(crate) fn task(launch: &Launch) -> Task {
             limits: Vec::new(),
         },
         report: Report::default(),
-        stack: UnsafeCell::new(empty_stack(STACK)),
-    }
+        stack: stack()?,
+    })
 }
 
 /// Starts the child and returns once it has executed the program.
@@ -61,12 +60,10 @@ pub(crate) fn start(task: &Task, launch: &Launch) -> Result<Process, Error> {
     let flags = libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let argument = std::ptr::from_ref(task).cast_mut().cast();
     let mut descriptor = -1;
-    // SAFETY: the child is the only one that uses this stack.
-    let stack = unsafe { &mut *task.stack.get() };
-    // SAFETY: this function is suspended until the child has called `execve`
+    // SAFETY: only the child uses this stack, and this function is suspended until the child has called `execve`
     // (CLONE_VFORK), so task and stack are alive until then.
     let started =
-        unsafe { call::clone_sharing_memory(begin, stack, flags, argument, &mut descriptor) };
+        unsafe { call::clone_sharing_memory(begin, &task.stack, flags, argument, &mut descriptor) };
     let number = started.map_err(|error| Error::System {
         attempted: String::from("start a process"),
         code: error.0,

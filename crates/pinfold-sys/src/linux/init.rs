@@ -5,11 +5,10 @@
 //! no allocation and no call into the C library, and holds the capabilities of
 //! the new namespaces, which is what keeps the command from touching it.
 
-use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_void};
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
-use super::call;
+use super::call::{self, Stack};
 use super::command::Command;
 use super::perform::{self, Masks, Slots};
 use super::raw::Errno;
@@ -37,8 +36,7 @@ pub(crate) struct Task {
     pub(crate) request: Request,
     /// What the first process runs on, and what the command's runs on until its
     /// `execve`.
-    pub(crate) first_stack: UnsafeCell<Vec<u8>>,
-    pub(crate) command_stack: UnsafeCell<Vec<u8>>,
+    pub(crate) stacks: [Stack; 2],
 }
 
 pub(crate) const fn bit(signal: i32) -> u64 {
@@ -103,13 +101,12 @@ fn start_command(task: &Task) -> Result<(), Errno> {
     let flags = libc::CLONE_VFORK | libc::SIGCHLD;
     let argument = std::ptr::from_ref(task).cast_mut().cast();
     let mut pidfd = -1;
-    // SAFETY: the command's process is the only one that uses this stack, and
-    // this function is suspended until that has called `execve` (CLONE_VFORK).
-    let stack = unsafe { &mut *task.command_stack.get() };
-    // SAFETY: the stack and the task outlive the process that shares them, see
-    // above; `command` calls only the `call` module.
-    let process =
-        unsafe { call::clone_sharing_memory(command, stack, flags, argument, &mut pidfd) }?;
+    // SAFETY: only the command's process uses this stack, and this function is
+    // suspended until that has called `execve` (CLONE_VFORK); `command` calls
+    // only the `call` module.
+    let process = unsafe {
+        call::clone_sharing_memory(command, &task.stacks[1], flags, argument, &mut pidfd)
+    }?;
     task.report.started(process);
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The `namespaces` mechanism as the supervisor sees it: works out the task of
 //! the first process, starts it, and says what went wrong inside.
 
-use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::AtomicI32;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use pinfold_policy::path::Quoted;
 use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
-use super::command::{Command, STACK, Vector, empty_stack, text, texts};
+use super::command::{Command, Vector, stack, text, texts};
 use super::filter;
 use super::init::{self, Task};
 use super::perform::Cover;
@@ -28,7 +27,7 @@ use crate::seam::{Ended, Error, Exceeded, Launch};
 const RLIMIT_DATA: u32 = 2;
 const RLIMIT_NPROC: u32 = 6;
 
-/// Landlock scopes: no signal and no abstract socket reaches outside.
+/// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET` and `LANDLOCK_SCOPE_SIGNAL`.
 const SCOPES: u64 = 0b11;
 
 /// Runs a command; `signals` are those to leave blocked for it.
@@ -38,6 +37,9 @@ pub(crate) fn run(plan: &NamespacePlan, launch: &Launch, signals: u64) -> Result
     let mut task = task(plan, launch, terminal)?;
     task.command.signals = signals;
     task.command.new_group = !controls_terminal;
+    if controls_terminal || plan.network == Network::Host {
+        task.command.ruleset = scopes();
+    }
     if controls_terminal {
         task.stopped = call::eventfd().map_err(system("make an event descriptor"))?;
     }
@@ -64,6 +66,14 @@ pub(crate) fn run(plan: &NamespacePlan, launch: &Launch, signals: u64) -> Result
         call::close(descriptor);
     }
     ended
+}
+
+/// A ruleset that keeps signals and abstract sockets inside, or -1: kernels
+/// before 6.12 have none. The namespaces do the same, but for a process group
+/// that is shared with the caller and a network that is the host's.
+fn scopes() -> i32 {
+    let scopes = LandlockRuleset { scoped: SCOPES, ..LandlockRuleset::default() };
+    call::landlock_create_ruleset(&scopes).unwrap_or(-1)
 }
 
 fn wait(running: &Running<'_>, task: &Task, watcher: &mut Watcher<'_>) -> Option<Exceeded> {
@@ -102,16 +112,15 @@ fn start(task: &Task, plan: &NamespacePlan) -> Result<Process, Error> {
     }
     let argument = std::ptr::from_ref(task).cast_mut().cast();
     let mut descriptor = -1;
-    // SAFETY: the first process is the only one that uses this stack.
-    let stack = unsafe { &mut *task.first_stack.get() };
-    // SAFETY: the task, with the stack, lives until the process has been waited
+    // SAFETY: only the first process uses this stack; the task, with the stack, lives until the process has been waited
     // for: nothing returns between here and there.
-    let process =
-        unsafe { call::clone_sharing_memory(init::start, stack, flags, argument, &mut descriptor) }
-            .map_err(|error| Error::Closed {
-                attempted: String::from("create namespaces"),
-                code: error.0,
-            })?;
+    let process = unsafe {
+        call::clone_sharing_memory(init::start, &task.stacks[0], flags, argument, &mut descriptor)
+    }
+    .map_err(|error| Error::Closed {
+        attempted: String::from("create namespaces"),
+        code: error.0,
+    })?;
     Ok(Process { number: process, descriptor })
 }
 
@@ -119,7 +128,6 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
     let steps = steps::steps(plan, terminal);
     let slots = (0..steps.slots).map(|_| AtomicI32::new(-1)).collect();
     let (user, group) = call::identity();
-    let scopes = LandlockRuleset { scoped: SCOPES, ..LandlockRuleset::default() };
     Ok(Task {
         identity: [user, group].map(|id| text(format!("{id} {id} 1"))),
         slots,
@@ -130,8 +138,7 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
             arguments: Vector::of(texts(&launch.arguments)),
             environment: Vector::of(texts(&launch.environment)),
             filter: filter::program(&plan.filter),
-            // Kernels before 6.12 have no scopes; the namespaces still hold.
-            ruleset: call::landlock_create_ruleset(&scopes).unwrap_or(-1),
+            ruleset: -1,
             new_group: true,
             limits: limits(plan),
             signals: 0,
@@ -140,8 +147,7 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
         stopped: -1,
         report: Report::default(),
         request: Request::new(!plan.watches.is_empty()),
-        first_stack: UnsafeCell::new(empty_stack(STACK)),
-        command_stack: UnsafeCell::new(empty_stack(STACK)),
+        stacks: [stack()?, stack()?],
         steps,
     })
 }
@@ -210,10 +216,12 @@ fn step_failure(step: &Step, code: i32) -> Error {
         Step::Open { path, .. } | Step::OpenUnder { path, .. } => {
             Error::Path { attempted: named("open the mount point", path), code }
         }
-        Step::Scratch { .. } => closed("mount a tmpfs in a user namespace", code),
+        Step::Scratch { .. } | Step::SealScratch => {
+            closed("mount a tmpfs in a user namespace", code)
+        }
         Step::Seal { .. } => closed("make mounts read-only in a user namespace", code),
         Step::Mount { path, .. } => closed(&named("mount a fresh", path), code),
-        Step::CloneAt { path, .. } | Step::AttachAt { path, .. } => {
+        Step::CloneAt { path, .. } | Step::AttachAt { path, .. } | Step::Bind { to: path, .. } => {
             Error::System { attempted: named("mount", path), code }
         }
         Step::MakeDirectory { path, .. }

@@ -73,6 +73,13 @@ fn one(step: &Step, slots: &Slots) -> Result<(), Errno> {
         Step::AttachAt { tree, path, need } => {
             tolerate(call::move_mount_at(held(tree), path), *need)?;
         }
+        Step::Bind { from, to, need } => {
+            tolerate(call::mount(from, to, c"", libc::MS_BIND, c""), *need)?;
+        }
+        Step::SealScratch => {
+            let attributes = set(libc::MOUNT_ATTR_RDONLY, 0);
+            call::mount_setattr(libc::AT_FDCWD, c"/proc", call::Depth::One, attributes)?;
+        }
         Step::Mount { kind, path, flags, options, need } => {
             tolerate(call::mount(c"pinfold", path, kind, *flags, options), *need)?;
         }

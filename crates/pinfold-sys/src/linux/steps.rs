@@ -6,11 +6,14 @@
 //! 2. one `mount_setattr(2)` seals everything that is mounted: read-only, no
 //!    set-user-ID, no devices, no propagation;
 //! 3. read-only trees are cloned, and inherit the seal;
-//! 4. everything is attached, directories before what is below them.
+//! 4. a scratch tmpfs is filled with whatever is empty: private directories,
+//!    masks, mount points of a new root; what is private is bound from it, then
+//!    it becomes read-only, so that nobody can change a mask;
+//! 5. everything is attached, directories before what is below them.
 //!
 //! Cloning everything before attaching anything also keeps the price of a mount
-//! from growing with their number. Empty files and directories come from one
-//! scratch tmpfs, which lies on `/proc` until the fresh `/proc` covers it.
+//! from growing with their number. The scratch tmpfs lies on `/proc` until the
+//! fresh `/proc` covers it.
 //!
 //! Paths of the host are opened without following any link, and a nested path
 //! is looked up in the tree that its parent was cloned into: whoever swaps a
@@ -55,12 +58,16 @@ pub(crate) enum Step {
     MakeLink { path: CString, target: CString },
     /// Seals everything that is mounted.
     Seal { read_only: bool },
+    /// Makes the scratch tmpfs read-only where it is mounted now.
+    SealScratch,
     /// Makes one mount read-only, not those below it.
     ReadOnly { tree: Slot },
     /// Attaches a tree and closes `point`.
     Attach { tree: Slot, point: Slot },
     /// Attaches a tree at a path that only root of the host can change.
     AttachAt { tree: Slot, path: CString, need: Need },
+    /// Binds one such path to another.
+    Bind { from: CString, to: CString, need: Need },
     /// Mounts a file system that the kernel makes up.
     Mount { kind: &'static CStr, path: CString, flags: u64, options: &'static CStr, need: Need },
     /// Makes the directory `path` the root.
@@ -106,6 +113,8 @@ pub(crate) fn steps(plan: &NamespacePlan, terminal: Option<Terminal>) -> Steps {
         mounts,
         before_seal: Vec::new(),
         after_seal: Vec::new(),
+        make: Vec::new(),
+        private: Vec::new(),
         attach: Vec::new(),
         last: Vec::new(),
         slots: 0,
@@ -139,6 +148,10 @@ struct Builder<'a> {
     fresh_proc: Option<&'a AbsPath>,
     before_seal: Vec<Step>,
     after_seal: Vec<Step>,
+    /// What is made in the scratch tmpfs.
+    make: Vec<Step>,
+    /// What is bound from there while it is writable.
+    private: Vec<Step>,
     attach: Vec<Step>,
     /// What comes after everything else: it covers the scratch tmpfs.
     last: Vec<Step>,
@@ -159,21 +172,25 @@ impl Builder<'_> {
         if let Some(size) = self.plan.limits.tmp_size {
             options.push_str(&format!(",size={size}"));
         }
-        self.before_seal.push(Step::Scratch { options: text(options) });
-        let masks = self.mounts.iter().any(|mount| mount.action == MountAction::Mask);
-        if masks || !self.plan.watches.is_empty() {
-            let directory = scratch_path("d");
-            self.before_seal.push(Step::MakeDirectory { path: text(directory), mode: 0 });
-            self.before_seal.push(Step::MakeFile { path: text(scratch_path("f")), mode: 0 });
+        self.make.push(Step::Scratch { options: text(options) });
+        let watches = !self.plan.watches.is_empty();
+        if self.has_masks() {
+            self.make.push(Step::MakeDirectory { path: text(scratch_path("d")), mode: 0 });
+            self.make.push(Step::MakeFile { path: text(scratch_path("f")), mode: 0 });
         }
-        if !self.plan.watches.is_empty() {
+        if watches {
             let (directory, file) = (self.slot(), self.slot());
             for (name, slot) in [("d", directory), ("f", file)] {
                 let path = text(scratch_path(name));
-                self.after_seal.push(Step::Open { path, directory: false, into: slot });
+                self.attach.push(Step::Open { path, directory: false, into: slot });
             }
             self.masks = Some((directory, file));
         }
+    }
+
+    fn has_masks(&self) -> bool {
+        let masks = |mount: &&Mount| mount.action == MountAction::Mask;
+        !self.plan.watches.is_empty() || self.mounts.iter().any(masks)
     }
 
     fn root(&mut self) {
@@ -181,11 +198,10 @@ impl Builder<'_> {
             return;
         }
         let path = text(scratch_path("r"));
-        let (tree, point) = (self.slot(), self.slot());
-        self.before_seal.push(Step::MakeDirectory { path: path.clone(), mode: 0o755 });
-        self.before_seal.push(Step::CloneAt { path: path.clone(), into: tree, need: Required });
-        self.after_seal.push(Step::Open { path, directory: true, into: point });
-        self.attach.push(Step::Attach { tree, point });
+        let tree = self.slot();
+        self.make.push(Step::MakeDirectory { path: path.clone(), mode: 0o755 });
+        self.private.push(Step::CloneAt { path: path.clone(), into: tree, need: Required });
+        self.private.push(Step::AttachAt { tree, path, need: Required });
         self.new_root = Some(tree);
     }
 
@@ -209,12 +225,12 @@ impl Builder<'_> {
             MountAction::Devices => self.devices(terminal),
             MountAction::Proc => self.proc(),
             MountAction::Link(target) => {
-                let (path, target) = (self.in_new_root(&mount.path), text(target.clone()));
-                self.before_seal.push(Step::MakeLink { path, target });
+                let (path, target) = (self.within_new_root(&mount.path), text(target.clone()));
+                self.make.push(Step::MakeLink { path, target });
             }
             MountAction::Directory => {
-                let path = self.in_new_root(&mount.path);
-                self.before_seal.push(Step::MakeDirectory { path, mode: 0o755 });
+                let path = self.within_new_root(&mount.path);
+                self.make.push(Step::MakeDirectory { path, mode: 0o755 });
             }
         }
     }
@@ -248,7 +264,7 @@ impl Builder<'_> {
         let source = if self.has_mounts_below(index) {
             let name = scratch_path(&format!("m{index}"));
             // Mode 0111: something below is granted, so the way there is open.
-            self.before_seal.push(Step::MakeDirectory { path: text(name.clone()), mode: 0o111 });
+            self.make.push(Step::MakeDirectory { path: text(name.clone()), mode: 0o111 });
             scratch = Some(name.clone());
             name
         } else {
@@ -261,13 +277,25 @@ impl Builder<'_> {
     }
 
     fn private(&mut self, index: usize) {
+        let mount = self.mounts[index];
         let tree = self.slot();
-        let name = scratch_path(&format!("p{index}"));
-        let path = text(name.clone());
-        self.before_seal.push(Step::MakeDirectory { path: path.clone(), mode: 0o1777 });
-        self.before_seal.push(Step::CloneAt { path, into: tree, need: Required });
-        self.attach_below(index, tree);
-        self.placed(Placed { index, tree, scratch: Some(name) });
+        let scratch = scratch_path(&format!("p{index}"));
+        let path = text(scratch.clone());
+        self.make.push(Step::MakeDirectory { path: path.clone(), mode: 0o1777 });
+        let to = self.within_new_root(&mount.path);
+        if self.above.is_empty() {
+            if self.new_root.is_some() {
+                self.make_in_new_root(mount);
+            }
+            self.private.push(Step::Bind { from: path, to: to.clone(), need: Required });
+            if self.has_mounts_below(index) {
+                self.attach.push(Step::Open { path: to, directory: true, into: tree });
+            }
+        } else {
+            self.private.push(Step::CloneAt { path, into: tree, need: Required });
+            self.attach_below(index, tree);
+        }
+        self.placed(Placed { index, tree, scratch: Some(scratch) });
     }
 
     /// Remembers a mount for those below it; without any, its tree is closed.
@@ -294,7 +322,7 @@ impl Builder<'_> {
         if let Some(base) = scratch {
             let masked = self.above.last().map(|above| &self.mounts[above.index].action);
             let mode = if masked == Some(&MountAction::Mask) { 0o111 } else { 0o755 };
-            make_point(&mut self.before_seal, &base, relative, Point { mode, kind: mount.kind });
+            make_point(&mut self.make, &base, relative, Point { mode, kind: mount.kind });
         }
         let path = text(relative);
         self.attach.push(Step::OpenUnder { tree: above, path, directory, into: point });
@@ -323,7 +351,7 @@ impl Builder<'_> {
             None => text("/proc"),
             Some(_) => {
                 let path = text(scratch_path("r/proc"));
-                self.before_seal.push(Step::MakeDirectory { path: path.clone(), mode: 0o555 });
+                self.make.push(Step::MakeDirectory { path: path.clone(), mode: 0o555 });
                 path
             }
         };
@@ -339,7 +367,7 @@ impl Builder<'_> {
     fn kernel_file(&mut self, mount: &Mount) {
         let path = match self.new_root {
             None => text(mount.path.as_bytes()),
-            Some(_) => self.in_new_root(&mount.path),
+            Some(_) => self.within_new_root(&mount.path),
         };
         let tree = self.slot();
         self.last.push(Step::CloneAt { path: path.clone(), into: tree, need: IfPresent });
@@ -356,46 +384,41 @@ impl Builder<'_> {
                 scratch_path("r/dev")
             }
         };
-        for name in DEVICES {
-            self.device(&format!("/dev/{name}"), &format!("{dev}/{name}"));
-        }
+        self.host_devices(&dev);
         if let Some(Terminal { descriptor }) = terminal {
             // A program that asks for the name of its terminal finds it here.
-            let path = format!("/proc/self/fd/{descriptor}");
-            self.device(&path, &format!("{dev}/console"));
+            let tree = self.slot();
+            let path = text(format!("/proc/self/fd/{descriptor}"));
+            self.before_seal.push(Step::CloneAt { path, into: tree, need: IfPresent });
+            let path = text(format!("{dev}/console"));
+            self.private.push(Step::AttachAt { tree, path, need: IfPresent });
         }
-        self.shared_memory(&dev);
+        let shared = text(scratch_path("s"));
+        self.make.push(Step::MakeDirectory { path: shared.clone(), mode: 0o1777 });
+        self.private.push(bind(shared, format!("{dev}/shm")));
         let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
         let options = c"newinstance,ptmxmode=0666,mode=0620";
         let path = text(format!("{dev}/pts"));
-        self.attach.push(mount(c"devpts", path, flags, options, IfPresent));
+        self.private.push(mount(c"devpts", path, flags, options, IfPresent));
         if self.new_root.is_none() {
-            let tree = self.slot();
-            let path = text("/dev/pts/ptmx");
-            self.attach.push(Step::CloneAt { path, into: tree, need: IfPresent });
-            let path = text("/dev/ptmx");
-            self.attach.push(Step::AttachAt { tree, path, need: IfPresent });
+            self.private.push(bind(text("/dev/pts/ptmx"), "/dev/ptmx"));
         }
         let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-        self.attach.push(mount(c"mqueue", text(format!("{dev}/mqueue")), flags, c"", IfPresent));
+        self.private.push(mount(c"mqueue", text(format!("{dev}/mqueue")), flags, c"", IfPresent));
     }
 
-    /// A device of the host, which can be opened where it is attached.
-    fn device(&mut self, from: &str, to: &str) {
+    /// Binds the harmless devices from a copy of the host's `/dev` that was made
+    /// before the seal: only there, a device can be opened.
+    fn host_devices(&mut self, dev: &str) {
         let tree = self.slot();
-        // First of all, before the scratch tmpfs hides the host's /proc.
-        let clone = Step::CloneAt { path: text(from), into: tree, need: IfPresent };
-        self.before_seal.insert(0, clone);
-        self.attach.push(Step::AttachAt { tree, path: text(to), need: IfPresent });
-    }
-
-    fn shared_memory(&mut self, dev: &str) {
-        let tree = self.slot();
-        let path = text(scratch_path("s"));
-        self.before_seal.push(Step::MakeDirectory { path: path.clone(), mode: 0o1777 });
-        self.before_seal.push(Step::CloneAt { path, into: tree, need: Required });
-        let path = text(format!("{dev}/shm"));
-        self.attach.push(Step::AttachAt { tree, path, need: IfPresent });
+        let copy = scratch_path("h");
+        let path = text("/dev");
+        self.before_seal.push(Step::CloneAt { path, into: tree, need: IfPresent });
+        self.make.push(Step::MakeDirectory { path: text(copy.clone()), mode: 0o755 });
+        self.private.push(Step::AttachAt { tree, path: text(copy.clone()), need: IfPresent });
+        for name in DEVICES {
+            self.private.push(bind(text(format!("{copy}/{name}")), format!("{dev}/{name}")));
+        }
     }
 
     fn make_dev(&mut self) {
@@ -404,11 +427,11 @@ impl Builder<'_> {
             mode: 0o755,
         };
         for name in ["", "/pts", "/shm", "/mqueue"] {
-            self.before_seal.push(directory(name));
+            self.make.push(directory(name));
         }
         for name in DEVICES.iter().chain(&["console"]) {
             let path = text(scratch_path(&format!("r/dev/{name}")));
-            self.before_seal.push(Step::MakeFile { path, mode: 0o444 });
+            self.make.push(Step::MakeFile { path, mode: 0o444 });
         }
         for (name, target) in [
             ("fd", "/proc/self/fd"),
@@ -418,24 +441,41 @@ impl Builder<'_> {
             ("ptmx", "pts/ptmx"),
         ] {
             let path = text(scratch_path(&format!("r/dev/{name}")));
-            self.before_seal.push(Step::MakeLink { path, target: text(target) });
+            self.make.push(Step::MakeLink { path, target: text(target) });
         }
     }
 
-    fn in_new_root(&self, path: &AbsPath) -> CString {
-        let mut bytes = scratch_path("r").into_bytes();
+    /// Where a path is while the new root is being made.
+    fn within_new_root(&self, path: &AbsPath) -> CString {
+        let mut bytes = match self.new_root {
+            Some(_) => scratch_path("r").into_bytes(),
+            None => Vec::new(),
+        };
         bytes.extend_from_slice(path.as_bytes());
         text(bytes)
     }
 
-    fn finish(mut self) -> Steps {
+    fn make_in_new_root(&mut self, mount: &Mount) {
+        if let Some(relative) = mount.path.strip_prefix(&AbsPath::root()) {
+            let point = Point { mode: 0o755, kind: mount.kind };
+            make_point(&mut self.make, &scratch_path("r"), relative, point);
+        }
+    }
+
+    fn finish(self) -> Steps {
         let writable = |mount: &&Mount| mount.path.is_root() && mount.action == MountAction::Write;
         let read_only = !self.mounts.iter().any(writable);
+        let has_masks = self.has_masks();
         let mut list = self.before_seal;
         list.push(Step::Seal { read_only });
-        list.append(&mut self.after_seal);
-        list.append(&mut self.attach);
-        list.append(&mut self.last);
+        list.extend(self.after_seal);
+        list.extend(self.make);
+        list.extend(self.private);
+        if has_masks {
+            list.push(Step::SealScratch);
+        }
+        list.extend(self.attach);
+        list.extend(self.last);
         if let Some(tree) = self.new_root {
             list.push(Step::ReadOnly { tree });
             list.push(Step::Pivot { path: text(scratch_path("r")) });
@@ -472,6 +512,10 @@ fn make_point(steps: &mut Vec<Step>, base: &str, relative: &[u8], point: Point) 
             Step::MakeDirectory { path, mode: point.mode }
         });
     }
+}
+
+fn bind(from: CString, to: impl Into<Vec<u8>>) -> Step {
+    Step::Bind { from, to: text(to), need: IfPresent }
 }
 
 fn mount(

@@ -1,7 +1,7 @@
 //! The supervisor: passes signals on, watches the clock, and waits for the end
 //! of what it started, whichever mechanism confines that.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pinfold_policy::plan::linux::Plan;
 use pinfold_policy::profile::Limits;
@@ -30,7 +30,7 @@ const PASSED_ON: [i32; 9] = [
 /// # Errors
 /// Nothing has been run when this returns an error.
 pub fn run(plan: &Plan, launch: &Launch) -> Result<Ended, Error> {
-    let began = Instant::now();
+    let began = call::monotonic();
     // Nothing may interrupt between here and the loop that handles signals; what
     // is started begins with everything blocked as well.
     let signals = call::sigprocmask(!0);
@@ -43,7 +43,7 @@ pub fn run(plan: &Plan, launch: &Launch) -> Result<Ended, Error> {
         }),
     };
     call::sigprocmask(signals);
-    ended.map(|ended| Ended { duration: began.elapsed(), ..ended })
+    ended.map(|ended| Ended { duration: call::monotonic().saturating_sub(began), ..ended })
 }
 
 /// A child of the supervisor.
@@ -76,7 +76,7 @@ pub(crate) struct Running<'a> {
     pub(crate) child: Process,
     /// From [`watch_signals`].
     pub(crate) signals: i32,
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Duration>,
     /// Whether the command is in the supervisor's own process group.
     pub(crate) shares_group: bool,
 }
@@ -87,9 +87,9 @@ pub(crate) fn watch_signals() -> Result<i32, Error> {
     call::signalfd(watched).map_err(system("watch for signals"))
 }
 
-/// When the wall-clock limit ends.
-pub(crate) fn deadline(limits: &Limits) -> Option<Instant> {
-    limits.wall_time.and_then(|time| Instant::now().checked_add(time))
+/// When the wall-clock limit ends, on the monotonic clock.
+pub(crate) fn deadline(limits: &Limits) -> Option<Duration> {
+    limits.wall_time.and_then(|time| call::monotonic().checked_add(time))
 }
 
 impl Running<'_> {
@@ -123,7 +123,7 @@ impl Running<'_> {
     }
 
     fn remaining(&self) -> Option<libc::timespec> {
-        let left = self.deadline?.saturating_duration_since(Instant::now());
+        let left = self.deadline?.saturating_sub(call::monotonic());
         Some(libc::timespec {
             tv_sec: left.as_secs() as i64,
             tv_nsec: i64::from(left.subsec_nanos()),
