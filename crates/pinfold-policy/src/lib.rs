@@ -8,6 +8,7 @@
 //! of `pinfold-sys`.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod gap;
 pub mod host;
 pub mod origin;
