@@ -9,9 +9,15 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod decide;
+pub mod environment;
 pub mod gap;
+pub mod glob;
 pub mod host;
+pub mod net;
 pub mod origin;
 pub mod path;
 pub mod plan;
 pub mod profile;
+pub mod repository;
+pub mod resolve;

@@ -10,6 +10,7 @@ pub mod file;
 pub mod place;
 mod quantity;
 mod read;
+pub mod requirements;
 pub mod tree;
 
 pub use diagnostic::Diagnostic;

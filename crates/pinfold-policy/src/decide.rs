@@ -1,0 +1,154 @@
+//! The specification: what a profile says about one operation, and which rule
+//! says it. Plans are checked against this, not the other way round.
+//!
+//! The rule whose path has the most components wins; on a tie deny wins over
+//! write, and write over read. A pattern counts as a rule for the deepest path
+//! that it matches. What no rule covers is denied.
+
+use std::fmt;
+
+use crate::environment::{self, Fate};
+use crate::glob::Matcher;
+use crate::origin::Origin;
+use crate::path::AbsPath;
+use crate::profile::{Access, Confinement, FsPolicy, FsRule, FsTarget, Profile};
+
+/// One thing that a command may try. Paths are what they are: links resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// Open for reading, list, look at, execute.
+    Read(&'a AbsPath),
+    /// Create, change, or replace the content of.
+    Write(&'a AbsPath),
+    /// Remove, rename or replace the name itself.
+    Remove(&'a AbsPath),
+    /// See this variable of the caller.
+    Variable(&'a [u8]),
+}
+
+/// The answer to an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The rule that decides, in words, for example `deny "/srv/secret"`.
+    pub rule: String,
+    /// Where that rule was written; nothing when no rule covers the operation.
+    pub origin: Option<Origin>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.allowed { "allowed" } else { "denied" };
+        match &self.origin {
+            Some(origin) => write!(f, "{word} by {} ({origin})", self.rule),
+            None => write!(f, "{word}: {}", self.rule),
+        }
+    }
+}
+
+/// What the profile says about an operation.
+pub fn decide(profile: &Profile, operation: Operation<'_>) -> Verdict {
+    if profile.confinement == Confinement::Unconfined {
+        return Verdict {
+            allowed: true,
+            rule: String::from("no confinement"),
+            origin: Some(Origin::BuiltIn(":danger-full-access")),
+        };
+    }
+    match operation {
+        Operation::Read(path) => {
+            path_verdict(&profile.filesystem, path, |access| access != Access::Deny)
+        }
+        Operation::Write(path) => {
+            path_verdict(&profile.filesystem, path, |access| access == Access::Write)
+        }
+        Operation::Remove(path) => removal(&profile.filesystem, path),
+        Operation::Variable(name) => variable(profile, name),
+    }
+}
+
+/// The access to a path and the rule that decides; without a rule it is denied.
+/// A private directory is writable unless a rule as specific says otherwise.
+pub fn access<'p>(policy: &'p FsPolicy, path: &AbsPath) -> (Access, Option<&'p FsRule>) {
+    let rule = deciding_rule(policy, path);
+    (rule.map_or(Access::Deny, |(_, rule)| rule.access), rule.map(|(_, rule)| rule))
+}
+
+/// The rule that decides about a path, and how many components its path has.
+fn deciding_rule<'p>(policy: &'p FsPolicy, path: &AbsPath) -> Option<(usize, &'p FsRule)> {
+    policy
+        .rules
+        .iter()
+        .filter_map(|rule| {
+            let covered = match &rule.target {
+                FsTarget::Tree(tree) => path.starts_with(tree).then(|| tree.depth()),
+                FsTarget::Glob(glob) if !path.starts_with(&glob.base) => None,
+                FsTarget::Glob(glob) => {
+                    Matcher::new(glob).deepest_match(path).map(|found| found.depth())
+                }
+            };
+            covered.map(|depth| (depth, rule))
+        })
+        .max_by_key(|(depth, rule)| (*depth, rule.access))
+}
+
+/// The private directory that a path lies in, unless a rule inside it decides.
+fn private<'p>(policy: &'p FsPolicy, path: &AbsPath) -> Option<&'p (AbsPath, Origin)> {
+    let private = policy.private.iter().find(|(directory, _)| path.starts_with(directory))?;
+    match deciding_rule(policy, path) {
+        Some((depth, _)) if depth > private.0.depth() => None,
+        _ => Some(private),
+    }
+}
+
+fn path_verdict(policy: &FsPolicy, path: &AbsPath, allows: fn(Access) -> bool) -> Verdict {
+    if let Some((directory, origin)) = private(policy, path) {
+        let rule = format!("private {directory}");
+        return Verdict { allowed: true, rule, origin: Some(origin.clone()) };
+    }
+    match access(policy, path) {
+        (access, Some(rule)) => Verdict {
+            allowed: allows(access),
+            rule: rule.to_string(),
+            origin: Some(rule.origin.clone()),
+        },
+        (_, None) => {
+            Verdict { allowed: false, rule: format!("no rule covers {path}"), origin: None }
+        }
+    }
+}
+
+/// A name can be removed where its directory is writable, it is writable
+/// itself, and nothing at or below it has a rule of its own.
+fn removal(policy: &FsPolicy, path: &AbsPath) -> Verdict {
+    let held = policy.rules.iter().find(|rule| match &rule.target {
+        FsTarget::Tree(tree) => tree.starts_with(path),
+        FsTarget::Glob(_) => false,
+    });
+    let held = held.filter(|_| private(policy, path).is_none());
+    if let Some(rule) = held {
+        return Verdict {
+            allowed: false,
+            rule: rule.to_string(),
+            origin: Some(rule.origin.clone()),
+        };
+    }
+    match path.parent() {
+        Some(parent) => {
+            let own = path_verdict(policy, path, |access| access == Access::Write);
+            let above = path_verdict(policy, &parent, |access| access == Access::Write);
+            if own.allowed { above } else { own }
+        }
+        None => path_verdict(policy, path, |_| false),
+    }
+}
+
+fn variable(profile: &Profile, name: &[u8]) -> Verdict {
+    let fate = environment::fate(&profile.environment, name);
+    Verdict {
+        allowed: matches!(fate, Fate::Passed | Fate::Set | Fate::LetThrough),
+        rule: fate.to_string(),
+        origin: Some(profile.environment.origin.clone()),
+    }
+}

@@ -1,0 +1,159 @@
+//! The environment of the command, made from the caller's by the policy.
+
+use std::fmt;
+
+use crate::profile::{Confinement, EnvInherit, EnvPolicy, NetAccess, Profile};
+
+/// Names that `inherit = "core"` keeps.
+const CORE: [&str; 11] = [
+    "PATH", "SHELL", "TMPDIR", "TEMP", "TMP", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME",
+    "USER",
+];
+
+/// Names that look like credentials.
+pub const DEFAULT_EXCLUDES: [&str; 9] = [
+    "*KEY*",
+    "*SECRET*",
+    "*TOKEN*",
+    "*PASSW*",
+    "*CREDENTIAL*",
+    "*AUTH",
+    "*_PWD",
+    "*COOKIE*",
+    "*SESSION_ID*",
+];
+
+/// Names that look like credentials but are addresses or settings that programs
+/// cannot do without.
+const NOT_CREDENTIALS: [&str; 3] = ["SSH_AUTH_SOCK", "XAUTHORITY", "KEYBOARD_LAYOUT"];
+
+/// Variables that tell a program that it runs inside.
+pub const MARKER: &str = "PINFOLD_SANDBOX";
+/// Set to 1 when there is no network.
+pub const NO_NETWORK_MARKER: &str = "PINFOLD_SANDBOX_NETWORK_DISABLED";
+
+/// Why a variable reaches the command, or does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is passed on.
+    Passed,
+    /// `inherit` leaves it out.
+    NotInherited,
+    /// It looks like a credential: this default pattern matches.
+    LooksSecret(&'static str),
+    /// This pattern of `exclude` matches.
+    Excluded(String),
+    /// No pattern of `include_only` matches.
+    NotIncluded,
+    /// `set` gives it a value.
+    Set,
+    /// `--env` lets it through.
+    LetThrough,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::Passed => f.write_str("passed on"),
+            Fate::NotInherited => f.write_str("left out: not inherited"),
+            Fate::LooksSecret(pattern) => {
+                write!(f, "left out: looks like a credential ({pattern})")
+            }
+            Fate::Excluded(pattern) => write!(f, "left out: exclude \"{pattern}\""),
+            Fate::NotIncluded => f.write_str("left out: not in include_only"),
+            Fate::Set => f.write_str("set by the profile"),
+            Fate::LetThrough => f.write_str("let through by --env"),
+        }
+    }
+}
+
+/// What happens to the caller's variable of this name.
+pub fn fate(policy: &EnvPolicy, name: &[u8]) -> Fate {
+    let upper = name.to_ascii_uppercase();
+    let matches = |pattern: &String| wildcard(pattern.to_ascii_uppercase().as_bytes(), &upper);
+    if policy.pass.iter().any(|pass| pass.as_bytes() == name) {
+        return Fate::LetThrough;
+    }
+    let set = policy.set.keys().any(|key| key.as_bytes() == name);
+    if !policy.include_only.is_empty() && !policy.include_only.iter().any(matches) {
+        return Fate::NotIncluded;
+    }
+    if set {
+        return Fate::Set;
+    }
+    let inherited = match policy.inherit {
+        EnvInherit::All => true,
+        EnvInherit::Core => CORE.iter().any(|core| core.as_bytes() == name),
+        EnvInherit::None => false,
+    };
+    if !inherited {
+        return Fate::NotInherited;
+    }
+    if policy.default_excludes && !NOT_CREDENTIALS.iter().any(|known| known.as_bytes() == upper) {
+        let secret = DEFAULT_EXCLUDES.iter().find(|pattern| wildcard(pattern.as_bytes(), &upper));
+        if let Some(pattern) = secret {
+            return Fate::LooksSecret(pattern);
+        }
+    }
+    match policy.exclude.iter().find(|pattern| matches(pattern)) {
+        Some(pattern) => Fate::Excluded(pattern.clone()),
+        None => Fate::Passed,
+    }
+}
+
+/// The environment of the command, as `NAME=value`, from the caller's in the
+/// same form. Entries without a name are dropped.
+pub fn build<'a>(profile: &Profile, caller: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    let policy = &profile.environment;
+    let mut result = Vec::new();
+    for entry in caller {
+        let Some(split) = entry.iter().position(|byte| *byte == b'=').filter(|at| *at > 0) else {
+            continue;
+        };
+        let name = &entry[..split];
+        let marker = name == MARKER.as_bytes() || name == NO_NETWORK_MARKER.as_bytes();
+        if !marker && matches!(fate(policy, name), Fate::Passed | Fate::LetThrough) {
+            result.push(entry.to_vec());
+        }
+    }
+    for (name, value) in &policy.set {
+        if fate(policy, name.as_bytes()) == Fate::Set {
+            result.push(format!("{name}={value}").into_bytes());
+        }
+    }
+    if profile.confinement == Confinement::Confined {
+        result.push(format!("{MARKER}=1").into_bytes());
+        if profile.network.access == NetAccess::Off {
+            result.push(format!("{NO_NETWORK_MARKER}=1").into_bytes());
+        }
+    }
+    result
+}
+
+/// Whether `pattern`, with `*` and `?`, matches all of `text`. Linear but for
+/// going back to the last star.
+fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, reached)) => {
+                    star = Some((at, reached + 1));
+                    p = at + 1;
+                    t = reached + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}

@@ -1,0 +1,128 @@
+//! The profiles and lists that come with pinfold.
+
+use crate::config::file::{FsEntry, Git, NetTable, ProfileTable, WrittenAccess};
+use crate::config::place::{At, Place};
+
+/// The built-in profiles: name and one line.
+pub const PROFILES: [(&str, &str); 4] = [
+    (READ_ONLY, "read everything, write nothing, no network"),
+    (WORKSPACE, "read everything but credentials, write the workspace, private /tmp, no network"),
+    (RESTRICTED, "read only the system's programs and the workspace, write the workspace"),
+    (DANGER, "no confinement at all"),
+];
+
+/// `:read-only`.
+pub const READ_ONLY: &str = ":read-only";
+/// `:workspace`.
+pub const WORKSPACE: &str = ":workspace";
+/// `:restricted`.
+pub const RESTRICTED: &str = ":restricted";
+/// `:danger-full-access`.
+pub const DANGER: &str = ":danger-full-access";
+
+/// What Linux needs to start programs (`:minimal`).
+pub const MINIMAL: [&str; 8] =
+    ["/bin", "/sbin", "/usr", "/etc", "/lib", "/lib64", "/nix/store", "/run/current-system/sw"];
+
+/// Credential stores (`:secrets`).
+pub const SECRETS: [&str; 52] = [
+    "/etc/gshadow",
+    "/etc/shadow",
+    "~/.aws",
+    "~/.azure",
+    "~/.boto",
+    "~/.cargo/credentials",
+    "~/.cargo/credentials.toml",
+    "~/.claude.json",
+    "~/.claude/.credentials.json",
+    "~/.codex/auth.json",
+    "~/.composer/auth.json",
+    "~/.config/1Password",
+    "~/.config/Bitwarden",
+    "~/.config/BraveSoftware",
+    "~/.config/chromium",
+    "~/.config/composer/auth.json",
+    "~/.config/doctl",
+    "~/.config/gcloud",
+    "~/.config/gh",
+    "~/.config/git/credentials",
+    "~/.config/glab-cli",
+    "~/.config/google-chrome",
+    "~/.config/heroku",
+    "~/.config/hub",
+    "~/.config/microsoft-edge",
+    "~/.config/op",
+    "~/.config/rclone",
+    "~/.docker/config.json",
+    "~/.gem/credentials",
+    "~/.gemini/oauth_creds.json",
+    "~/.git-credentials",
+    "~/.gnupg",
+    "~/.gradle/gradle.properties",
+    "~/.kube",
+    "~/.local/share/keyrings",
+    "~/.m2/settings.xml",
+    "~/.mozilla",
+    "~/.my.cnf",
+    "~/.netrc",
+    "~/.npmrc",
+    "~/.oci",
+    "~/.password-store",
+    "~/.pgpass",
+    "~/.pypirc",
+    "~/.s3cfg",
+    "~/.ssh",
+    "~/.terraform.d/credentials.tfrc.json",
+    "~/.thunderbird",
+    "~/.vault-token",
+    "~/.yarnrc.yml",
+    "~/snap/chromium",
+    "~/snap/firefox",
+];
+
+/// The directories of the host's running services, whose sockets lead outside.
+pub const SERVICES: [&str; 1] = ["/run"];
+
+/// The table of a built-in profile that can be extended, or nothing.
+pub fn table(name: &str) -> Option<ProfileTable> {
+    let (name, rules, git): (&'static str, &[(&str, WrittenAccess)], Git) = match name {
+        READ_ONLY => (READ_ONLY, &[(":root", WrittenAccess::Read)], Git::Read),
+        WORKSPACE => (
+            WORKSPACE,
+            &[
+                (":root", WrittenAccess::Read),
+                (":secrets", WrittenAccess::Deny),
+                (":workspace_roots", WrittenAccess::Write),
+            ],
+            Git::Commit,
+        ),
+        RESTRICTED => (
+            RESTRICTED,
+            &[(":minimal", WrittenAccess::Read), (":workspace_roots", WrittenAccess::Write)],
+            Git::Commit,
+        ),
+        _ => return None,
+    };
+    let at = |value: WrittenAccess| At::built_in(value, name);
+    let entries = rules.iter().map(|(key, access)| FsEntry {
+        key: At::built_in(String::from(*key), name),
+        below: None,
+        access: at(*access),
+    });
+    let mut table = ProfileTable {
+        git: Some(At::built_in(git, name)),
+        filesystem: entries.collect(),
+        network: NetTable { enabled: Some(At::built_in(false, name)), ..NetTable::default() },
+        ..ProfileTable::default()
+    };
+    if name != READ_ONLY {
+        table.private_tmp = Some(At::built_in(true, name));
+        table.environment.ignore_default_excludes = Some(At::built_in(false, name));
+    }
+    Some(table)
+}
+
+/// The place that defaults of every profile carry.
+pub fn place(name: &'static str) -> Place {
+    Place::BuiltIn(name)
+}

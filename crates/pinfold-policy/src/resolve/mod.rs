@@ -1,0 +1,250 @@
+//! From configuration to the one [`Profile`] that a command runs under.
+
+pub mod builtin;
+mod choose;
+mod protect;
+mod requirements;
+mod rules;
+mod tables;
+mod tighten;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use choose::Front;
+pub use requirements::Requirements;
+pub use rules::secrets;
+
+use crate::config::diagnostic::Diagnostic;
+use crate::config::file::{File, Git, ProfileTable};
+use crate::config::place::At;
+use crate::config::tree::Item;
+use crate::origin::Origin;
+use crate::path::AbsPath;
+use crate::profile::{Access, Confinement, Directories, FsPolicy, MechanismChoice, Profile};
+use crate::repository::Repository;
+
+/// The facts about the caller that configuration is read against.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The working directory, links resolved.
+    pub working: AbsPath,
+    /// The user's home.
+    pub home: Option<AbsPath>,
+    /// `$TMPDIR`, when it names an existing directory.
+    pub tmpdir: Option<AbsPath>,
+    /// Whether `/tmp` is a directory.
+    pub slash_tmp: bool,
+    /// Git facts for the workspace roots; see [`workspace_roots`].
+    pub repositories: Vec<Repository>,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `--profile`.
+    pub profile: Option<String>,
+    /// `--read`, `--write` and `--deny`, in order.
+    pub rules: Vec<FlagRule>,
+    /// `--net`.
+    pub hosts: Vec<String>,
+    /// `--env NAME` lets one through, `--env NAME=VALUE` sets one.
+    pub environment: Vec<String>,
+    /// `--allow-gap`.
+    pub allowed_gaps: Vec<String>,
+    /// `--timeout`.
+    pub timeout: Option<Duration>,
+    /// Which command asks.
+    pub front: Front,
+}
+
+impl Request {
+    /// A request for the everyday form without any option.
+    pub fn plain() -> Request {
+        Request {
+            profile: None,
+            rules: Vec::new(),
+            hosts: Vec::new(),
+            environment: Vec::new(),
+            allowed_gaps: Vec::new(),
+            timeout: None,
+            front: Front::Run,
+        }
+    }
+}
+
+/// One file rule of the command line.
+#[derive(Clone, Debug)]
+pub struct FlagRule {
+    /// The option as it was typed, for messages.
+    pub option: Arc<str>,
+    /// What it grants.
+    pub access: Access,
+    /// The path or pattern; relative ones start from the working directory.
+    pub path: Vec<u8>,
+}
+
+/// Layers of configuration on their way to a profile.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    /// System, user and trusted project files and the flags, merged in order.
+    pub merged: Item,
+    /// Files of a project that nobody trusts, weakest first.
+    pub untrusted: Vec<Item>,
+    /// What the administrator bounds.
+    pub requirements: Option<Requirements>,
+}
+
+/// Reads the merged layers and says what the workspace roots are, so that the
+/// caller can look at their git directories before [`resolve`].
+pub fn workspace_roots(layers: &Layers, request: &Request, context: &Context) -> Vec<AbsPath> {
+    let (file, _) = File::read(layers.merged.clone());
+    match choose::profile(&file, request, context) {
+        Ok(chosen) => tables::roots(&chosen, context).0,
+        Err(_) => vec![context.working.clone()],
+    }
+}
+
+/// Resolves everything into a profile.
+///
+/// # Errors
+/// Every problem of the configuration at once.
+pub fn resolve(
+    layers: &Layers,
+    request: &Request,
+    context: &Context,
+) -> Result<Profile, Vec<Diagnostic>> {
+    let (file, mut diagnostics) = File::read(layers.merged.clone());
+    let chosen = match choose::profile(&file, request, context) {
+        Ok(chosen) => chosen,
+        Err(problem) => {
+            diagnostics.push(problem);
+            return Err(diagnostics);
+        }
+    };
+    let mut profile = draft(&file, &chosen, context, &mut diagnostics);
+    flags(&mut profile, request, context, &mut diagnostics);
+    for layer in &layers.untrusted {
+        tighten::apply(&mut profile, layer.clone(), context, &mut diagnostics);
+    }
+    if let Some(requirements) = &layers.requirements {
+        requirements.bound(&mut profile, &chosen, context, &mut diagnostics);
+    }
+    if diagnostics.is_empty() { Ok(profile) } else { Err(diagnostics) }
+}
+
+/// The profile of the tables alone.
+fn draft(
+    file: &File,
+    chosen: &choose::Chosen,
+    context: &Context,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Profile {
+    let (roots, mut problems) = tables::roots(chosen, context);
+    diagnostics.append(&mut problems);
+    let mut rules = rules::Rules::new();
+    for table in &chosen.tables {
+        rules::add_entries(&mut rules, &table.filesystem, &roots, context, diagnostics);
+    }
+    let git = last(&chosen.tables, |table| table.git.as_ref()).map_or(Git::Commit, |git| git.value);
+    let depth = last(&chosen.tables, |table| table.protect_depth.as_ref());
+    if chosen.confinement == Confinement::Confined {
+        for root in &roots {
+            let repository = context.repositories.iter().find(|found| found.root == *root);
+            let depth = depth.map(|depth| depth.value);
+            protect::add(&mut rules, root, repository, (git, depth));
+        }
+    }
+    let setting = |pick: fn(&ProfileTable) -> Option<&At<bool>>| last(&chosen.tables, pick);
+    let mechanism = last(&chosen.tables, |table| table.mechanism.as_ref())
+        .or(file.mechanism.as_ref())
+        .map_or(MechanismChoice::Automatic, |choice| choice.value);
+    let private = setting(|table| table.private_tmp.as_ref());
+    Profile {
+        name: chosen.name.clone(),
+        description: last(&chosen.tables, |table| table.description.as_ref())
+            .map(|text| text.value.clone()),
+        confinement: chosen.confinement,
+        directories: Directories {
+            working: context.working.clone(),
+            home: context.home.clone(),
+            workspace_roots: roots,
+            tmpdir: context.tmpdir.clone(),
+        },
+        filesystem: FsPolicy {
+            rules: rules.into_values().collect(),
+            private: tables::private(private, context),
+            glob_scan_max_depth: last(&chosen.tables, |table| table.glob_scan_max_depth.as_ref())
+                .map(|depth| depth.value),
+        },
+        network: tables::network(chosen, diagnostics),
+        environment: tables::environment(file, chosen),
+        limits: tables::limits(&chosen.tables),
+        user_namespaces: setting(|table| table.user_namespaces.as_ref())
+            .is_some_and(|allowed| allowed.value),
+        mechanism,
+        allowed_gaps: chosen
+            .tables
+            .iter()
+            .flat_map(|table| &table.allow_gaps)
+            .map(|gap| (gap.value.clone(), gap.place.origin()))
+            .collect(),
+    }
+}
+
+/// What the command line adds.
+fn flags(
+    profile: &mut Profile,
+    request: &Request,
+    context: &Context,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let roots = profile.directories.workspace_roots.clone();
+    for rule in &request.rules {
+        match rules::flag_rules(rule, &roots, context) {
+            Ok(added) => added.into_iter().for_each(|rule| put(&mut profile.filesystem, rule)),
+            Err(problem) => diagnostics.push(problem),
+        }
+    }
+    for text in &request.hosts {
+        let origin = Origin::Flag(format!("--net {text}").into());
+        if let Err(problem) = tables::add_host(&mut profile.network, text, origin) {
+            diagnostics.push(problem);
+        }
+    }
+    for text in &request.environment {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => {
+                profile.environment.set.insert(name.into(), value.into());
+            }
+            None if !text.is_empty() => profile.environment.pass.push(text.clone()),
+            _ => diagnostics.push(
+                Diagnostic::general(format!("--env {text}: a variable needs a name"))
+                    .hint("write --env NAME or --env NAME=VALUE"),
+            ),
+        }
+    }
+    for gap in &request.allowed_gaps {
+        let origin = Origin::Flag(format!("--allow-gap {gap}").into());
+        profile.allowed_gaps.insert(gap.clone(), origin);
+    }
+    if request.timeout.is_some() {
+        profile.limits.wall_time = request.timeout;
+    }
+}
+
+/// Adds a rule, in place of one with the same target.
+fn put(filesystem: &mut FsPolicy, rule: crate::profile::FsRule) {
+    match filesystem.rules.binary_search_by(|existing| existing.target.cmp(&rule.target)) {
+        Ok(index) => filesystem.rules[index] = rule,
+        Err(index) => filesystem.rules.insert(index, rule),
+    }
+}
+
+/// The value of the table nearest to the chosen profile that has one.
+fn last<'t, T: 't>(
+    tables: &'t [ProfileTable],
+    pick: impl Fn(&'t ProfileTable) -> Option<&'t At<T>>,
+) -> Option<&'t At<T>> {
+    tables.iter().rev().find_map(pick)
+}
