@@ -70,4 +70,6 @@ pub struct LinuxHost {
     pub paths: BTreeMap<AbsPath, PathFact>,
     /// Existing matches of the profile's patterns, sorted.
     pub glob_matches: Vec<GlobMatch>,
+    /// Sockets of running services that the profile would show, sorted.
+    pub sockets: Vec<AbsPath>,
 }

@@ -1,7 +1,7 @@
 //! The profiles and lists that come with pinfold.
 
 use crate::config::file::{FsEntry, Git, NetTable, ProfileTable, WrittenAccess};
-use crate::config::place::{At, Place};
+use crate::config::place::At;
 
 /// The built-in profiles: name and one line.
 pub const PROFILES: [(&str, &str); 4] = [
@@ -80,9 +80,6 @@ pub const SECRETS: [&str; 52] = [
     "~/snap/firefox",
 ];
 
-/// The directories of the host's running services, whose sockets lead outside.
-pub const SERVICES: [&str; 1] = ["/run"];
-
 /// The table of a built-in profile that can be extended, or nothing.
 pub fn table(name: &str) -> Option<ProfileTable> {
     let (name, rules, git): (&'static str, &[(&str, WrittenAccess)], Git) = match name {
@@ -120,9 +117,4 @@ pub fn table(name: &str) -> Option<ProfileTable> {
         table.environment.ignore_default_excludes = Some(At::built_in(false, name));
     }
     Some(table)
-}
-
-/// The place that defaults of every profile carry.
-pub fn place(name: &'static str) -> Place {
-    Place::BuiltIn(name)
 }

@@ -84,53 +84,65 @@ pub struct FlagRule {
     pub path: Vec<u8>,
 }
 
-/// Layers of configuration on their way to a profile.
+/// Configuration that has been read, before the facts that depend on it.
 #[derive(Clone, Debug)]
-pub struct Layers {
-    /// System, user and trusted project files and the flags, merged in order.
-    pub merged: Item,
-    /// Files of a project that nobody trusts, weakest first.
-    pub untrusted: Vec<Item>,
-    /// What the administrator bounds.
-    pub requirements: Option<Requirements>,
+pub struct Prepared {
+    file: File,
+    chosen: choose::Chosen,
+    diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads the merged layers and says what the workspace roots are, so that the
-/// caller can look at their git directories before [`resolve`].
-pub fn workspace_roots(layers: &Layers, request: &Request, context: &Context) -> Vec<AbsPath> {
-    let (file, _) = File::read(layers.merged.clone());
-    match choose::profile(&file, request, context) {
-        Ok(chosen) => tables::roots(&chosen, context).0,
-        Err(_) => vec![context.working.clone()],
-    }
-}
-
-/// Resolves everything into a profile.
+/// Reads the merged layers and chooses a profile.
 ///
 /// # Errors
-/// Every problem of the configuration at once.
-pub fn resolve(
-    layers: &Layers,
+/// Every problem found so far, when no profile could be chosen.
+pub fn prepare(
+    merged: Item,
     request: &Request,
     context: &Context,
-) -> Result<Profile, Vec<Diagnostic>> {
-    let (file, mut diagnostics) = File::read(layers.merged.clone());
-    let chosen = match choose::profile(&file, request, context) {
-        Ok(chosen) => chosen,
+) -> Result<Prepared, Vec<Diagnostic>> {
+    let (file, mut diagnostics) = File::read(merged);
+    match choose::profile(&file, request, context) {
+        Ok(chosen) => Ok(Prepared { file, chosen, diagnostics }),
         Err(problem) => {
             diagnostics.push(problem);
-            return Err(diagnostics);
+            Err(diagnostics)
         }
-    };
-    let mut profile = draft(&file, &chosen, context, &mut diagnostics);
-    flags(&mut profile, request, context, &mut diagnostics);
-    for layer in &layers.untrusted {
-        tighten::apply(&mut profile, layer.clone(), context, &mut diagnostics);
     }
-    if let Some(requirements) = &layers.requirements {
-        requirements.bound(&mut profile, &chosen, context, &mut diagnostics);
+}
+
+impl Prepared {
+    /// The workspace roots, so that the caller can look at their git directories.
+    pub fn workspace_roots(&self, context: &Context) -> Vec<AbsPath> {
+        match self.chosen.confinement {
+            Confinement::Confined => tables::roots(&self.chosen, context).0,
+            Confinement::Unconfined => Vec::new(),
+        }
     }
-    if diagnostics.is_empty() { Ok(profile) } else { Err(diagnostics) }
+
+    /// Resolves everything into a profile. `untrusted` are the files of a project
+    /// that nobody trusts, weakest first.
+    ///
+    /// # Errors
+    /// Every problem of the configuration at once.
+    pub fn resolve(
+        mut self,
+        untrusted: Vec<Item>,
+        requirements: Option<&Requirements>,
+        request: &Request,
+        context: &Context,
+    ) -> Result<Profile, Vec<Diagnostic>> {
+        let diagnostics = &mut self.diagnostics;
+        let mut profile = draft(&self.file, &self.chosen, context, diagnostics);
+        flags(&mut profile, request, context, diagnostics);
+        for layer in untrusted {
+            tighten::apply(&mut profile, layer, context, diagnostics);
+        }
+        if let Some(requirements) = requirements {
+            requirements.bound(&mut profile, &self.chosen, context, diagnostics);
+        }
+        if self.diagnostics.is_empty() { Ok(profile) } else { Err(self.diagnostics) }
+    }
 }
 
 /// The profile of the tables alone.
@@ -149,6 +161,7 @@ fn draft(
     let git = last(&chosen.tables, |table| table.git.as_ref()).map_or(Git::Commit, |git| git.value);
     let depth = last(&chosen.tables, |table| table.protect_depth.as_ref());
     if chosen.confinement == Confinement::Confined {
+        protect::hide_services(&mut rules);
         for root in &roots {
             let repository = context.repositories.iter().find(|found| found.root == *root);
             let depth = depth.map(|depth| depth.value);

@@ -8,6 +8,11 @@ use crate::path::AbsPath;
 use crate::profile::{Access, FsRule, FsTarget, Glob};
 use crate::repository::{GitDirectory, GitEntry, PROTECTED_NAMES, RUNS_CODE, Repository};
 
+/// Directories of running services, and what programs need from them: names of
+/// hosts, and programs of systems that keep them there.
+const SERVICES: &[(&str, &[&str])] =
+    &[("/run", &["current-system", "opengl-driver", "systemd/resolve", "wrappers"])];
+
 const DEFAULT: Origin = Origin::BuiltIn("protected by default");
 const GIT: Origin = Origin::BuiltIn("git = \"commit\"");
 
@@ -67,6 +72,27 @@ fn git_directory(rules: &mut Rules, directory: &GitDirectory, git: Git, confirme
             insert(rules, hooks.clone(), Access::Read, DEFAULT);
         }
         _ => {}
+    }
+}
+
+/// Hides the sockets and state of the host's services, where a profile shows
+/// everything without a word about them.
+pub(super) fn hide_services(rules: &mut Rules) {
+    const HIDDEN: Origin = Origin::BuiltIn("services of the host");
+    let shown = |rules: &Rules, path: &AbsPath| {
+        written(rules, path).is_some_and(|access| access != Access::Deny)
+    };
+    for (directory, needed) in SERVICES {
+        let Ok(directory) = AbsPath::posix(directory) else { continue };
+        if rules.contains_key(&FsTarget::Tree(directory.clone())) || !shown(rules, &directory) {
+            continue;
+        }
+        insert(rules, directory.clone(), Access::Deny, HIDDEN);
+        for name in *needed {
+            if let Ok(path) = directory.join(name) {
+                insert(rules, path, Access::Read, HIDDEN);
+            }
+        }
     }
 }
 

@@ -197,6 +197,28 @@ pub(crate) fn pivot_root_here() -> Outcome<()> {
     reads(libc::SYS_umount2, arguments([path(c"."), libc::MNT_DETACH as usize])).map(drop)
 }
 
+/// `getdents64(2)`: how much of the buffer was filled.
+pub(crate) fn getdents(directory: Descriptor, buffer: &mut [u8]) -> Outcome<usize> {
+    let given = [flag(directory), buffer.as_mut_ptr() as usize, buffer.len()];
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into the buffer.
+    unsafe { call(libc::SYS_getdents64, arguments(given)) }
+}
+
+/// The type and mode of what is at a path, the last link not followed.
+pub(crate) fn mode_of(name: &CStr) -> Outcome<u32> {
+    // SAFETY: `stat` is integers only, all zero is a value of it.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    let given = [
+        flag(libc::AT_FDCWD),
+        path(name),
+        std::ptr::from_mut(&mut found) as usize,
+        libc::AT_SYMLINK_NOFOLLOW as usize,
+    ];
+    // SAFETY: the kernel writes one `stat`.
+    unsafe { call(libc::SYS_newfstatat, arguments(given)) }?;
+    Ok(found.st_mode)
+}
+
 /// `mkdirat(2)`.
 pub(crate) fn mkdirat(directory: Descriptor, name: &CStr, mode: u32) -> Outcome<()> {
     let given = [flag(directory), path(name), mode as usize];

@@ -4,6 +4,7 @@ mod call;
 mod command;
 mod direct;
 mod entry;
+pub mod facts;
 mod filter;
 mod init;
 mod namespaces;

@@ -106,7 +106,8 @@ pub(crate) struct Terminal {
 pub(crate) fn steps(plan: &NamespacePlan, terminal: Option<Terminal>) -> Steps {
     let mut mounts: Vec<&Mount> = plan.mounts.iter().collect();
     mounts.sort_by(|left, right| left.path.cmp(&right.path));
-    let fresh_proc = mounts.iter().position(|mount| mount.action == MountAction::Proc);
+    let fresh_proc =
+        mounts.iter().position(|mount| matches!(mount.action, MountAction::Proc { .. }));
     let mut builder = Builder {
         plan,
         fresh_proc: fresh_proc.map(|index| &mounts[index].path),
@@ -223,7 +224,7 @@ impl Builder<'_> {
             MountAction::Mask => self.mask(index),
             MountAction::Private => self.private(index),
             MountAction::Devices => self.devices(terminal),
-            MountAction::Proc => self.proc(),
+            MountAction::Proc { read_only } => self.proc(*read_only),
             MountAction::Link(target) => {
                 let (path, target) = (self.within_new_root(&mount.path), text(target.clone()));
                 self.make.push(Step::MakeLink { path, target });
@@ -346,7 +347,7 @@ impl Builder<'_> {
         self.mounts.get(index + 1).is_some_and(|mount| mount.path.starts_with(path))
     }
 
-    fn proc(&mut self) {
+    fn proc(&mut self, read_only: bool) {
         let path = match self.new_root {
             None => text("/proc"),
             Some(_) => {
@@ -355,7 +356,8 @@ impl Builder<'_> {
                 path
             }
         };
-        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        let read_only = if read_only { libc::MS_RDONLY } else { 0 };
+        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | read_only;
         self.last.insert(0, mount(c"proc", path, flags, c"hidepid=ptraceable", Required));
     }
 

@@ -1,8 +1,14 @@
 //! Linux plans: an ordered list of mounts, a system-call filter, and what to
 //! watch while the command runs.
 
+mod compile;
+mod interest;
+
+pub use compile::compile;
+pub use interest::paths_of_interest;
+
 use crate::path::AbsPath;
-use crate::profile::Limits;
+use crate::profile::{Glob, Limits};
 
 /// Everything `pinfold-sys` needs to know to confine one command on Linux.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +26,13 @@ pub enum Plan {
 pub struct NamespacePlan {
     /// How the file tree starts out.
     pub root: Root,
-    /// Mounts in order, each directory before everything below it.
+    /// Mounts, sorted by path, so that each directory comes before everything
+    /// below it.
     pub mounts: Vec<Mount>,
     /// Paths that do not exist yet, or may be replaced by the host.
     pub watches: Vec<Watch>,
+    /// Patterns whose later matches are looked after in the same way.
+    pub patterns: Vec<Pattern>,
     /// Which network the command sees.
     pub network: Network,
     /// The system-call filter.
@@ -81,7 +90,11 @@ pub enum MountAction {
     /// A private `/dev`: the harmless devices, terminals, `shm`, `mqueue`.
     Devices,
     /// A fresh `/proc` of the command's own processes.
-    Proc,
+    Proc {
+        /// Whether it is read-only: for user 0, whose files the kernel's own
+        /// settings are.
+        read_only: bool,
+    },
     /// In an empty root only: a symbolic link with this target.
     Link(Vec<u8>),
     /// In an empty root only: a bare directory that leads to what is below it.
@@ -97,6 +110,17 @@ pub struct Watch {
     pub nearest: AbsPath,
     /// What is done with whatever appears there.
     pub appears: Appears,
+}
+
+/// A pattern to look after while the command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// The pattern.
+    pub glob: Glob,
+    /// What is done with a new match.
+    pub appears: Appears,
+    /// How many directories below the base it reaches; nothing is no bound.
+    pub depth: Option<u32>,
 }
 
 /// What happens to something that appears at a watched path.

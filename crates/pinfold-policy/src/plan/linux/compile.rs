@@ -1,0 +1,434 @@
+//! From a profile and the facts of a Linux host to a plan and its gaps.
+//!
+//! The rules become *points*: existing paths with an access. Where the access of
+//! a point differs from what surrounds it, a mount puts it there. What is
+//! protected inside something writable gets every directory above it mounted on
+//! itself as well: a mount point cannot be renamed or replaced, so no rename at
+//! any depth takes the protection away.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Appears, Filter, Mount, MountAction, MountKind, NamespacePlan, Network, Pattern, Plan, Root,
+    Sockets, Watch,
+};
+use crate::decide;
+use crate::gap::Gap;
+use crate::host::{LinuxHost, PathFact, PathKind};
+use crate::origin::Origin;
+use crate::path::AbsPath;
+use crate::profile::{Access, Confinement, FsRule, FsTarget, NetAccess, Profile};
+
+/// Compiles a profile for a host.
+pub fn compile(profile: &Profile, host: &LinuxHost) -> (Plan, Vec<Gap>) {
+    if profile.confinement == Confinement::Unconfined {
+        return (Plan::Unconfined, Vec::new());
+    }
+    let mut gaps = network_gaps(profile);
+    gaps.extend(limit_gaps(profile, host));
+    let mut compiler = Compiler::new(profile, host);
+    compiler.rules();
+    compiler.matches();
+    compiler.sockets();
+    let plan = compiler.plan();
+    gaps.append(&mut compiler.gaps);
+    gaps.sort();
+    gaps.dedup();
+    (Plan::Namespaces(plan), gaps)
+}
+
+/// What is at a point of the tree.
+struct Point {
+    access: Access,
+    kind: MountKind,
+}
+
+struct Compiler<'a> {
+    profile: &'a Profile,
+    host: &'a LinuxHost,
+    points: BTreeMap<AbsPath, Point>,
+    /// Links whose own name must stay what it is.
+    links: Vec<AbsPath>,
+    watches: Vec<Watch>,
+    gaps: Vec<Gap>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(profile: &'a Profile, host: &'a LinuxHost) -> Compiler<'a> {
+        Compiler {
+            profile,
+            host,
+            points: BTreeMap::new(),
+            links: Vec::new(),
+            watches: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// The access that the rules for trees give to `path`.
+    fn access(&self, path: &AbsPath) -> Access {
+        decide::access(&self.profile.filesystem, path).0
+    }
+
+    /// Turns the rules for trees into points and watches.
+    fn rules(&mut self) {
+        for rule in &self.profile.filesystem.rules {
+            let FsTarget::Tree(path) = &rule.target else { continue };
+            if path.is_root() {
+                continue;
+            }
+            match self.host.paths.get(path) {
+                None => {}
+                Some(fact) => self.rule(rule, path, fact),
+            }
+        }
+    }
+
+    fn rule(&mut self, rule: &FsRule, path: &AbsPath, fact: &PathFact) {
+        match &fact.kind {
+            PathKind::Directory => self.point(&fact.real, rule.access, MountKind::Directory),
+            PathKind::File | PathKind::Socket | PathKind::Other => {
+                self.point(&fact.real, rule.access, MountKind::File);
+            }
+            PathKind::Link { target } => self.link(rule, fact, target.as_ref()),
+            PathKind::Missing { nearest } => self.missing(rule, path, nearest),
+            // Nobody can look into it, so nothing has to be taken away.
+            PathKind::Unreadable => {}
+        }
+        // The path under its other name, when a directory above is a link.
+        if fact.real != *path && !matches!(fact.kind, PathKind::Missing { .. }) {
+            self.existing_watch(rule, &fact.real);
+        } else {
+            self.existing_watch(rule, path);
+        }
+    }
+
+    fn point(&mut self, path: &AbsPath, access: Access, kind: MountKind) {
+        let point = self.points.entry(path.clone()).or_insert(Point { access, kind });
+        point.access = point.access.max(access);
+    }
+
+    /// A link that a rule names covers its target, and stays a link.
+    fn link(&mut self, rule: &FsRule, fact: &PathFact, target: Option<&AbsPath>) {
+        if rule.access != Access::Write {
+            self.links.push(fact.real.clone());
+        }
+        let Some(target) = target else { return };
+        let explicit = self
+            .profile
+            .filesystem
+            .rules
+            .iter()
+            .any(|other| matches!(&other.target, FsTarget::Tree(tree) if tree == target));
+        if !explicit {
+            let kind = match self.host.paths.get(target).map(|fact| &fact.kind) {
+                Some(PathKind::Directory) => MountKind::Directory,
+                _ => MountKind::File,
+            };
+            self.point(target, rule.access, kind);
+        }
+    }
+
+    /// Nothing is there yet.
+    fn missing(&mut self, rule: &FsRule, path: &AbsPath, nearest: &AbsPath) {
+        if self.hidden(nearest) {
+            return;
+        }
+        let around = self.access(nearest);
+        let appears = match (rule.access, around) {
+            (Access::Deny, Access::Read | Access::Write) => Appears::Mask,
+            (Access::Read, Access::Write) => Appears::TakeAway,
+            (Access::Write, Access::Read | Access::Deny) => {
+                if !matches!(rule.origin, Origin::BuiltIn(_)) {
+                    self.gaps.push(missing_gap(rule, path));
+                }
+                return;
+            }
+            _ => return,
+        };
+        self.watches.push(Watch { path: path.clone(), nearest: nearest.clone(), appears });
+    }
+
+    /// Whether the host's `path` is out of sight behind a private directory.
+    fn hidden(&self, path: &AbsPath) -> bool {
+        let policy = &self.profile.filesystem;
+        policy.private.iter().any(|(private, _)| {
+            path.starts_with(private)
+                && !policy.rules.iter().any(|rule| match &rule.target {
+                    FsTarget::Tree(tree) => {
+                        tree != private && tree.starts_with(private) && path.starts_with(tree)
+                    }
+                    FsTarget::Glob(_) => false,
+                })
+        })
+    }
+
+    /// What is protected or denied may be replaced by the host.
+    fn existing_watch(&mut self, rule: &FsRule, path: &AbsPath) {
+        let known = self.points.contains_key(path) || self.links.contains(path);
+        let (true, Some(parent)) = (known, path.parent()) else { return };
+        let appears = match (rule.access, self.access(&parent)) {
+            (Access::Deny, Access::Read | Access::Write) => Appears::Mask,
+            (Access::Read, Access::Write) => Appears::Read,
+            _ => return,
+        };
+        self.watches.push(Watch { path: path.clone(), nearest: parent, appears });
+    }
+
+    /// Turns the existing matches of patterns into points.
+    fn matches(&mut self) {
+        for found in &self.host.glob_matches {
+            let Some(rule) = self.profile.filesystem.rules.get(found.rule) else { continue };
+            let kind = if found.directory { MountKind::Directory } else { MountKind::File };
+            // A rule for exactly this path is as specific; the stronger wins.
+            self.point(&found.path, rule.access, kind);
+        }
+    }
+
+    /// A socket can be connected to through any mount, so those of the host are
+    /// masked, but for those that a rule opens.
+    fn sockets(&mut self) {
+        let rules = &self.profile.network.unix_sockets;
+        let opened = |path: &AbsPath| rules.iter().any(|rule| rule.allow && rule.path == *path);
+        for socket in self.host.sockets.iter().filter(|socket| !opened(socket)) {
+            self.point(socket, Access::Deny, MountKind::File);
+        }
+        for rule in rules.iter().filter(|rule| rule.allow) {
+            match self.host.paths.get(&rule.path) {
+                Some(PathFact { kind: PathKind::Socket, real }) => {
+                    let real = real.clone();
+                    self.points
+                        .insert(real, Point { access: Access::Write, kind: MountKind::File });
+                }
+                Some(PathFact { kind: PathKind::Link { target: Some(target) }, .. }) => {
+                    let point = Point { access: Access::Write, kind: MountKind::File };
+                    self.points.insert(target.clone(), point);
+                }
+                _ => self.gaps.push(Gap {
+                    name: "missing-path",
+                    rule: format!("socket {}", rule.path),
+                    origin: Some(rule.origin.clone()),
+                    reason: String::from("there is no socket"),
+                    remedy: String::from("start the service first, or remove the rule"),
+                }),
+            }
+        }
+    }
+
+    fn plan(&mut self) -> NamespacePlan {
+        let profile = self.profile;
+        let base = self.access(&AbsPath::root());
+        let root = if base == Access::Deny { Root::Empty } else { Root::InPlace };
+        let mut mounts = Mounts::new(base);
+        for (path, _) in &profile.filesystem.private {
+            mounts.private.push(path.clone());
+        }
+        for (path, point) in &self.points {
+            mounts.place(path, point);
+        }
+        for link in &self.links {
+            mounts.pin_link(link);
+        }
+        for watch in &self.watches {
+            if watch.appears != Appears::Mask || mounts.written(&watch.nearest) {
+                mounts.pin_above(&watch.nearest, true);
+            }
+        }
+        let mut list = mounts.finish();
+        self.always(&mut list, root);
+        list.sort_by(|left, right| left.path.cmp(&right.path));
+        list.dedup_by(|later, earlier| later.path == earlier.path);
+        self.watches.sort_by(|left, right| left.path.cmp(&right.path));
+        self.watches.dedup_by(|later, earlier| later.path == earlier.path);
+        NamespacePlan {
+            root,
+            mounts: list,
+            watches: std::mem::take(&mut self.watches),
+            patterns: self.patterns(),
+            network: match profile.network.access {
+                NetAccess::Open => Network::Host,
+                NetAccess::Off | NetAccess::Rules => Network::Own,
+            },
+            filter: Filter { user_namespaces: profile.user_namespaces, sockets: Sockets::Ordinary },
+            limits: profile.limits,
+        }
+    }
+
+    /// What every plan has: devices, processes, and in an empty root the links
+    /// on the way.
+    fn always(&self, list: &mut Vec<Mount>, root: Root) {
+        let read_only = self.host.uid == 0 && !self.profile.user_namespaces;
+        for (path, action) in
+            [("/dev", MountAction::Devices), ("/proc", MountAction::Proc { read_only })]
+        {
+            if let Ok(path) = AbsPath::posix(path) {
+                list.push(Mount { path, kind: MountKind::Directory, action });
+            }
+        }
+        if root == Root::Empty {
+            for (path, fact) in &self.host.paths {
+                let PathKind::Link { target: Some(target) } = &fact.kind else { continue };
+                if self.access(path) != Access::Deny {
+                    list.push(Mount {
+                        path: path.clone(),
+                        kind: MountKind::Link,
+                        action: MountAction::Link(target.as_bytes().to_vec()),
+                    });
+                }
+            }
+        }
+    }
+
+    fn patterns(&self) -> Vec<Pattern> {
+        let policy = &self.profile.filesystem;
+        let patterns = policy.rules.iter().filter_map(|rule| match (&rule.target, rule.access) {
+            (FsTarget::Glob(glob), Access::Deny) => Some((glob, Appears::Mask)),
+            (FsTarget::Glob(glob), Access::Read) => Some((glob, Appears::TakeAway)),
+            _ => None,
+        });
+        patterns
+            .map(|(glob, appears)| Pattern {
+                glob: glob.clone(),
+                appears,
+                depth: policy.glob_scan_max_depth,
+            })
+            .collect()
+    }
+}
+
+/// Mounts as they are placed, from the root down.
+struct Mounts {
+    base: Access,
+    list: BTreeMap<AbsPath, Mount>,
+    private: Vec<AbsPath>,
+}
+
+impl Mounts {
+    fn new(base: Access) -> Mounts {
+        let mut list = BTreeMap::new();
+        if base == Access::Write {
+            put(&mut list, AbsPath::root(), MountKind::Directory, MountAction::Write);
+        }
+        Mounts { base, list, private: Vec::new() }
+    }
+
+    /// The access at `path` from what is placed above it.
+    fn around(&self, path: &AbsPath) -> Access {
+        let above = path.ancestors().skip(1).find_map(|above| {
+            if self.private.contains(&above) {
+                return Some(Access::Deny);
+            }
+            self.list.get(&above).and_then(|mount| match mount.action {
+                MountAction::Write => Some(Access::Write),
+                MountAction::Read => Some(Access::Read),
+                MountAction::Mask => Some(Access::Deny),
+                _ => None,
+            })
+        });
+        above.unwrap_or(self.base)
+    }
+
+    /// Whether `path` itself lies in something writable of the host.
+    fn written(&self, path: &AbsPath) -> bool {
+        match self.list.get(path).map(|mount| &mount.action) {
+            Some(MountAction::Write | MountAction::Pin) => true,
+            Some(_) => false,
+            None => self.around(path) == Access::Write,
+        }
+    }
+
+    fn place(&mut self, path: &AbsPath, point: &Point) {
+        if self.private.contains(path) {
+            return;
+        }
+        let around = self.around(path);
+        if around == point.access {
+            return;
+        }
+        if around == Access::Write {
+            self.pin_above(path, false);
+        }
+        let action = match point.access {
+            Access::Deny => MountAction::Mask,
+            Access::Read => MountAction::Read,
+            Access::Write => MountAction::Write,
+        };
+        put(&mut self.list, path.clone(), point.kind, action);
+    }
+
+    /// Mounts a link on itself, where something could replace it.
+    fn pin_link(&mut self, link: &AbsPath) {
+        if self.around(link) == Access::Write {
+            self.pin_above(link, false);
+            put(&mut self.list, link.clone(), MountKind::Link, MountAction::Read);
+        }
+    }
+
+    /// Pins every directory between `path` and the writable tree it lies in.
+    fn pin_above(&mut self, path: &AbsPath, itself: bool) {
+        let mut pins = Vec::new();
+        for above in path.ancestors().skip(usize::from(!itself)) {
+            match self.list.get(&above).map(|mount| &mount.action) {
+                Some(MountAction::Pin) => continue,
+                Some(_) => break,
+                None if above.is_root() => break,
+                None if self.around(&above) != Access::Write => break,
+                None => pins.push(above),
+            }
+        }
+        for pin in pins {
+            put(&mut self.list, pin, MountKind::Directory, MountAction::Pin);
+        }
+    }
+
+    fn finish(mut self) -> Vec<Mount> {
+        for path in std::mem::take(&mut self.private) {
+            put(&mut self.list, path, MountKind::Directory, MountAction::Private);
+        }
+        self.list.into_values().collect()
+    }
+}
+
+fn put(list: &mut BTreeMap<AbsPath, Mount>, path: AbsPath, kind: MountKind, action: MountAction) {
+    list.insert(path.clone(), Mount { path, kind, action });
+}
+
+/// Until there is a proxy, host rules cannot be enforced.
+fn network_gaps(profile: &Profile) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    let policy = &profile.network;
+    if policy.access == NetAccess::Rules {
+        gaps.extend(policy.hosts.iter().map(|rule| Gap {
+            name: "host-rules",
+            rule: format!("host rule \"{}\"", rule.text),
+            origin: Some(rule.origin.clone()),
+            reason: String::from("the egress proxy is not part of this version"),
+            remedy: String::from("turn the network off, or open it with enabled = true alone"),
+        }));
+    }
+    gaps
+}
+
+fn limit_gaps(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    if host.uid == 0 && profile.limits.processes.is_some() {
+        gaps.push(Gap {
+            name: "processes",
+            rule: String::from("limits.processes"),
+            origin: None,
+            reason: String::from("the kernel does not count the processes of user 0"),
+            remedy: String::from("run as an ordinary user"),
+        });
+    }
+    gaps
+}
+
+fn missing_gap(rule: &FsRule, path: &AbsPath) -> Gap {
+    Gap {
+        name: "missing-path",
+        rule: rule.to_string(),
+        origin: Some(rule.origin.clone()),
+        reason: format!("there is nothing at {path}"),
+        remedy: String::from("create it first, or remove the rule"),
+    }
+}

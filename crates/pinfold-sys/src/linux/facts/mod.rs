@@ -1,0 +1,84 @@
+//! Facts about the files of this host, gathered with few system calls: the
+//! launch path goes through here.
+
+mod directory;
+mod git;
+mod glob;
+mod paths;
+mod sockets;
+
+pub use git::repository;
+
+use std::collections::BTreeMap;
+
+use pinfold_policy::host::{LinuxHost, PathFact};
+use pinfold_policy::path::AbsPath;
+use pinfold_policy::plan::linux::paths_of_interest;
+use pinfold_policy::profile::Profile;
+
+use super::call;
+use super::command::text;
+use super::raw::Errno;
+
+/// What this host is like, as far as the profile depends on it. Features of the
+/// kernel are taken for granted: `run` says when one is missing.
+pub fn host(profile: &Profile) -> LinuxHost {
+    let root = AbsPath::root();
+    let starts: Vec<&AbsPath> = [&root, &profile.directories.working]
+        .into_iter()
+        .chain(&profile.directories.home)
+        .chain(&profile.directories.workspace_roots)
+        .collect();
+    let paths = paths::facts(&paths_of_interest(profile), &starts);
+    LinuxHost {
+        uid: call::identity().0,
+        namespaces: Ok(()),
+        landlock_abi: 0,
+        seccomp: true,
+        notification: true,
+        glob_matches: glob::matches(profile),
+        sockets: sockets::bound(profile),
+        paths,
+    }
+}
+
+/// What is at these paths.
+pub fn paths<'p>(paths: impl IntoIterator<Item = &'p AbsPath>) -> BTreeMap<AbsPath, PathFact> {
+    paths::facts(&paths.into_iter().cloned().collect(), &[])
+}
+
+/// Reads a small file; nothing when there is none.
+///
+/// # Errors
+/// The error number of the system.
+pub fn read_file(path: &AbsPath) -> Result<Option<Vec<u8>>, i32> {
+    const LARGEST: usize = 4 << 20;
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file = match call::openat(libc::AT_FDCWD, &text(path.as_bytes()), flags) {
+        Ok(file) => file,
+        Err(Errno(libc::ENOENT | libc::ENOTDIR)) => return Ok(None),
+        Err(error) => return Err(error.0),
+    };
+    let content = read_to_end(file, LARGEST);
+    call::close(file);
+    content.map(Some).map_err(|error| error.0)
+}
+
+fn read_to_end(file: i32, largest: usize) -> Result<Vec<u8>, Errno> {
+    let mut content = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        match call::read(file, &mut content[length..])? {
+            0 => break,
+            read => length += read,
+        }
+        if length > largest {
+            return Err(Errno(libc::EFBIG));
+        }
+        if length == content.len() {
+            content.resize(length * 2, 0);
+        }
+    }
+    content.truncate(length);
+    Ok(content)
+}

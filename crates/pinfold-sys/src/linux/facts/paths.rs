@@ -1,0 +1,219 @@
+//! What is at the paths that a profile names.
+//!
+//! Most of them do not exist: names that are protected or denied just in case.
+//! Where several lie in one directory, that is read once instead of asking for
+//! each; where a directory is missing, nothing below it is asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use pinfold_policy::host::{PathFact, PathKind};
+use pinfold_policy::path::AbsPath;
+
+use super::super::call;
+use super::super::command::text;
+use super::super::raw::Errno;
+use super::directory::{Directory, Kind};
+
+/// From so many names on, reading the directory is cheaper than asking.
+const WORTH_READING: usize = 4;
+
+/// Directories that do not fit into one piece are asked instead.
+const PIECE: usize = 16 * 1024;
+
+/// Finds out what is at `paths`. `starts` are directories with many of them.
+pub(super) fn facts(paths: &BTreeSet<AbsPath>, starts: &[&AbsPath]) -> BTreeMap<AbsPath, PathFact> {
+    let mut found = BTreeMap::new();
+    let mut grouped: BTreeMap<&AbsPath, Vec<&AbsPath>> = BTreeMap::new();
+    for path in paths {
+        let start = starts
+            .iter()
+            .filter(|start| path != **start && path.starts_with(start))
+            .max_by_key(|start| start.as_bytes().len());
+        match start {
+            Some(start) => grouped.entry(start).or_default().push(path),
+            None => {
+                found.insert(path.clone(), alone(path));
+            }
+        }
+    }
+    for (start, below) in grouped {
+        in_directory(start, &below, &mut found);
+    }
+    found
+}
+
+/// Facts for `paths`, all below the existing directory `directory`.
+fn in_directory(directory: &AbsPath, paths: &[&AbsPath], found: &mut BTreeMap<AbsPath, PathFact>) {
+    let mut names: BTreeMap<&[u8], Vec<&AbsPath>> = BTreeMap::new();
+    for path in paths {
+        if let Some(name) = first_name(path, directory) {
+            names.entry(name).or_default().push(path);
+        }
+    }
+    let listing = if names.len() >= WORTH_READING { listing(directory, &names) } else { Ok(None) };
+    let Ok(listing) = listing else {
+        // A link, or nothing there, or no permission: the slow way knows.
+        found.extend(paths.iter().map(|path| ((*path).clone(), alone(path))));
+        return;
+    };
+    for (name, paths) in names {
+        let Ok(path) = directory.join(name) else { continue };
+        let kind = match &listing {
+            Some(listing) => match listing.get(name) {
+                None => Err(Errno(libc::ENOENT)),
+                Some(Kind::Unknown) => kind_of(&path),
+                Some(kind) => Ok(*kind),
+            },
+            None => kind_of(&path),
+        };
+        of_name(&path, kind, (directory, &paths), found);
+    }
+}
+
+/// Facts for one name of a directory and everything below it.
+fn of_name(
+    path: &AbsPath,
+    kind: Result<Kind, Errno>,
+    (directory, paths): (&AbsPath, &[&AbsPath]),
+    found: &mut BTreeMap<AbsPath, PathFact>,
+) {
+    let missing = PathKind::Missing { nearest: directory.clone() };
+    let same = |kind: PathKind, path: &AbsPath| PathFact { kind, real: path.clone() };
+    let (here, below): (Vec<&AbsPath>, Vec<&AbsPath>) =
+        paths.iter().partition(|asked| **asked == path);
+    let fact = match kind {
+        Err(Errno(libc::ENOENT)) => {
+            let all = paths.iter().map(|asked| ((*asked).clone(), same(missing.clone(), asked)));
+            found.extend(all);
+            return;
+        }
+        Err(_) => same(PathKind::Unreadable, path),
+        Ok(Kind::Directory) => {
+            if !below.is_empty() {
+                in_directory(path, &below, found);
+            }
+            same(PathKind::Directory, path)
+        }
+        Ok(Kind::Link) => {
+            found.extend(below.iter().map(|path| ((*path).clone(), alone(path))));
+            same(PathKind::Link { target: target(path) }, path)
+        }
+        Ok(kind) => {
+            // Nothing can be below a file; it would have to be replaced first.
+            let nothing =
+                below.iter().map(|asked| ((*asked).clone(), same(missing.clone(), asked)));
+            found.extend(nothing);
+            same(plain(kind), path)
+        }
+    };
+    if !here.is_empty() {
+        found.insert(path.clone(), fact);
+    }
+}
+
+/// The entries of a directory that are asked for, when one piece holds all of it.
+fn listing(
+    directory: &AbsPath,
+    names: &BTreeMap<&[u8], Vec<&AbsPath>>,
+) -> Result<Option<BTreeMap<Vec<u8>, Kind>>, Errno> {
+    let open = Directory::open(&c_path(directory))?;
+    let mut buffer = vec![0; PIECE];
+    let mut listing = BTreeMap::new();
+    let mut keep = |name: &[u8], kind: Kind| {
+        if names.contains_key(name) {
+            listing.insert(name.to_vec(), kind);
+        }
+    };
+    open.read(&mut buffer, &mut keep)?;
+    let more = open.read(&mut buffer, &mut keep)?;
+    Ok((!more).then_some(listing))
+}
+
+/// The fact for one path, whatever links are on the way.
+fn alone(path: &AbsPath) -> PathFact {
+    let kind = kind_of(path);
+    match kind {
+        Ok(kind) => {
+            let real = match path.parent() {
+                Some(parent) => real(&parent)
+                    .and_then(|parent| parent.join(path.name().unwrap_or_default()).ok())
+                    .unwrap_or_else(|| path.clone()),
+                None => path.clone(),
+            };
+            let kind = match kind {
+                Kind::Directory => PathKind::Directory,
+                Kind::Link => PathKind::Link { target: target(path) },
+                kind => plain(kind),
+            };
+            PathFact { kind, real }
+        }
+        Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => missing(path),
+        Err(_) => PathFact { kind: PathKind::Unreadable, real: path.clone() },
+    }
+}
+
+fn missing(path: &AbsPath) -> PathFact {
+    let existing = path.ancestors().skip(1).find_map(|above| {
+        let real = real(&above)?;
+        fs::metadata(os_path(&real)).is_ok_and(|found| found.is_dir()).then_some((above, real))
+    });
+    let (above, nearest) = existing.unwrap_or((AbsPath::root(), AbsPath::root()));
+    let rest = path.strip_prefix(&above).unwrap_or_default();
+    let real = nearest.join(rest).unwrap_or_else(|_| path.clone());
+    PathFact { kind: PathKind::Missing { nearest }, real }
+}
+
+fn kind_of(path: &AbsPath) -> Result<Kind, Errno> {
+    let mode = call::mode_of(&c_path(path))?;
+    Ok(match mode & libc::S_IFMT {
+        libc::S_IFDIR => Kind::Directory,
+        libc::S_IFREG => Kind::File,
+        libc::S_IFLNK => Kind::Link,
+        libc::S_IFSOCK => Kind::Socket,
+        _ => Kind::Other,
+    })
+}
+
+fn plain(kind: Kind) -> PathKind {
+    match kind {
+        Kind::File => PathKind::File,
+        Kind::Socket => PathKind::Socket,
+        _ => PathKind::Other,
+    }
+}
+
+/// Where a link leads in the end.
+fn target(path: &AbsPath) -> Option<AbsPath> {
+    real(path)
+}
+
+/// The path without links; a path without any costs one system call.
+fn real(path: &AbsPath) -> Option<AbsPath> {
+    let flags = libc::O_PATH | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_DIRECTORY;
+    match call::openat2_no_links(libc::AT_FDCWD, &c_path(path), flags) {
+        Ok(descriptor) => {
+            call::close(descriptor);
+            Some(path.clone())
+        }
+        Err(_) => {
+            let real = fs::canonicalize(os_path(path)).ok()?;
+            AbsPath::posix(real.as_os_str().as_bytes()).ok()
+        }
+    }
+}
+
+/// The first name of `path` below `directory`.
+fn first_name<'p>(path: &'p AbsPath, directory: &AbsPath) -> Option<&'p [u8]> {
+    path.strip_prefix(directory)?.split(|byte| *byte == b'/').next()
+}
+
+pub(super) fn c_path(path: &AbsPath) -> CString {
+    text(path.as_bytes())
+}
+
+pub(super) fn os_path(path: &AbsPath) -> &std::path::Path {
+    std::path::Path::new(OsStr::from_bytes(path.as_bytes()))
+}
