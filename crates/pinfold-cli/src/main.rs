@@ -1,3 +1,69 @@
 //! The command `pinfold`.
+#![no_main]
 
-fn main() {}
+mod arguments;
+mod json;
+mod manual;
+mod run;
+mod show;
+mod table;
+mod terminal;
+mod trust;
+
+use std::ffi::OsString;
+
+use terminal::Failure;
+
+pinfold_sys::entry!(start);
+
+/// Runs the command that the arguments name; the exit status.
+fn start(arguments: Vec<OsString>) -> i32 {
+    std::panic::set_hook(Box::new(|_| {
+        terminal::complain(
+            "error: pinfold has a defect and stopped\nhint: please report what you ran",
+        );
+        std::process::exit(125);
+    }));
+    match command(arguments.into_iter().skip(1).collect()) {
+        Ok(status) => status,
+        Err(failure) => {
+            terminal::complain(&failure.text);
+            failure.status
+        }
+    }
+}
+
+fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
+    if arguments.is_empty() {
+        terminal::complain(&manual::overview());
+        return Ok(2);
+    }
+    let first = arguments.remove(0);
+    let name = first.to_string_lossy();
+    match name.as_ref() {
+        "-h" | "--help" | "help" => return terminal::print(&manual::help_for(&arguments)),
+        "-V" | "--version" => {
+            return terminal::print(concat!("pinfold ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        _ => {}
+    }
+    let Some(command) = table::COMMANDS.iter().find(|command| command.name == name) else {
+        return Err(arguments::unknown_command(&name));
+    };
+    let parsed = arguments::parse(command, arguments)?;
+    if parsed.has("help") {
+        return terminal::print(&manual::help(command));
+    }
+    match command.name {
+        "run" => run::run(&parsed),
+        "shell" => run::shell(&parsed),
+        "sandbox" => run::sandbox(&parsed),
+        "explain" => show::explain(&parsed),
+        "check" => show::check(&parsed),
+        "profiles" => show::profiles(&parsed),
+        "doctor" => show::doctor(),
+        "trust" => trust::trust(&parsed),
+        "completions" => manual::completions(&parsed),
+        _ => terminal::print(&manual::page()),
+    }
+}

@@ -9,9 +9,12 @@ use std::fmt;
 
 use crate::environment::{self, Fate};
 use crate::glob::Matcher;
+use crate::net;
 use crate::origin::Origin;
 use crate::path::AbsPath;
-use crate::profile::{Access, Confinement, FsPolicy, FsRule, FsTarget, Profile};
+use crate::profile::{
+    Access, Confinement, FsPolicy, FsRule, FsTarget, HostAction, NetAccess, Profile,
+};
 
 /// One thing that a command may try. Paths are what they are: links resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,5 +153,34 @@ fn variable(profile: &Profile, name: &[u8]) -> Verdict {
         allowed: matches!(fate, Fate::Passed | Fate::Set | Fate::LetThrough),
         rule: fate.to_string(),
         origin: Some(profile.environment.origin.clone()),
+    }
+}
+
+/// Whether a host and port may be reached.
+pub fn host(profile: &Profile, host: &str, port: u16) -> Verdict {
+    let policy = &profile.network;
+    let whole = |allowed: bool, rule: &str| Verdict {
+        allowed,
+        rule: String::from(rule),
+        origin: Some(policy.origin.clone()),
+    };
+    match policy.access {
+        NetAccess::Off => whole(false, "network off"),
+        NetAccess::Open => whole(true, "network open"),
+        NetAccess::Rules => {
+            let covers = |rule: &&crate::profile::HostRule| net::covers(rule, host, port);
+            match policy.hosts.iter().filter(covers).max_by_key(|rule| rule.action) {
+                Some(rule) => Verdict {
+                    allowed: rule.action == HostAction::Allow,
+                    rule: format!("host rule \"{}\"", rule.text),
+                    origin: Some(rule.origin.clone()),
+                },
+                None => Verdict {
+                    allowed: false,
+                    rule: format!("no rule covers {host}:{port}"),
+                    origin: None,
+                },
+            }
+        }
     }
 }

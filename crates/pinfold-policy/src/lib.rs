@@ -11,6 +11,7 @@
 pub mod config;
 pub mod decide;
 pub mod environment;
+pub mod explain;
 pub mod gap;
 pub mod glob;
 pub mod host;

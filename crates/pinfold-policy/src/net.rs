@@ -1,8 +1,8 @@
-//! Host rules: their grammar.
+//! Host rules: their grammar and what they cover.
 
 use std::net::IpAddr;
 
-use crate::profile::HostPattern;
+use crate::profile::{HostAction, HostPattern, HostRule};
 
 /// Reads `HOST[:PORTS]`: a name, `*`, `*.name`, `**.name`, an address or a CIDR
 /// block, an IPv6 address in brackets where ports follow, and ports as a list of
@@ -19,6 +19,48 @@ pub fn parse_host_rule(text: &str) -> Result<(HostPattern, Vec<(u16, u16)>), Str
     }
     let (host, ports) = split_ports(text)?;
     Ok((host_pattern(host)?, ports.map_or(Ok(Vec::new()), parse_ports)?))
+}
+
+/// Whether a rule covers a host, a name or an address, and a port. Without ports
+/// a denial covers all of them, anything else only 80 and 443.
+pub fn covers(rule: &HostRule, host: &str, port: u16) -> bool {
+    let ports = match (rule.ports.is_empty(), rule.action) {
+        (true, HostAction::Deny) => true,
+        (true, _) => port == 80 || port == 443,
+        (false, _) => rule.ports.iter().any(|(first, last)| (*first..=*last).contains(&port)),
+    };
+    ports && covers_host(&rule.host, host)
+}
+
+fn covers_host(pattern: &HostPattern, host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let below = |name: &str| {
+        host.strip_suffix(name)
+            .and_then(|rest| rest.strip_suffix('.'))
+            .is_some_and(|rest| !rest.is_empty())
+    };
+    match pattern {
+        HostPattern::Any => true,
+        HostPattern::Name(name) => host == *name,
+        HostPattern::Below(name) => below(name),
+        HostPattern::AtOrBelow(name) => host == *name || below(name),
+        HostPattern::Network { address, prefix } => match host.parse::<IpAddr>() {
+            Ok(host) => in_network(host, *address, *prefix),
+            Err(_) => false,
+        },
+    }
+}
+
+fn in_network(host: IpAddr, network: IpAddr, prefix: u8) -> bool {
+    let (host, network, all) = match (host, network) {
+        (IpAddr::V4(host), IpAddr::V4(network)) => {
+            (u128::from(u32::from(host)), u128::from(u32::from(network)), 32)
+        }
+        (IpAddr::V6(host), IpAddr::V6(network)) => (u128::from(host), u128::from(network), 128),
+        _ => return false,
+    };
+    let ignored = u32::from(all - prefix.min(all));
+    host.checked_shr(ignored) == network.checked_shr(ignored)
 }
 
 fn split_ports(text: &str) -> Result<(&str, Option<&str>), String> {

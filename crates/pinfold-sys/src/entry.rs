@@ -12,7 +12,7 @@ macro_rules! entry {
 
         #[doc(hidden)]
         #[unsafe(no_mangle)]
-        pub extern "C" fn main(
+        pub unsafe extern "C" fn main(
             count: ::std::ffi::c_int,
             vector: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {

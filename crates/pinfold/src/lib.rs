@@ -1,1 +1,30 @@
-//! The public library.
+//! Runs commands inside the operating system's own isolation, under a permission
+//! profile.
+//!
+//! A [`Sandbox`] is a profile, resolved from the configuration of the machine,
+//! the user and the project, and compiled into what this host can enforce. It
+//! runs commands and says how they ended.
+//!
+//! ```no_run
+//! use pinfold::{Caller, Options, Sandbox};
+//!
+//! let caller = Caller::of_this_process()?;
+//! let sandbox = Sandbox::open(&caller, &Options::default())?;
+//! let outcome = sandbox.run(&["make".into(), "test".into()])?;
+//! assert_eq!(outcome.ended.status.code(), 0);
+//! # Ok::<(), pinfold::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod caller;
+mod error;
+mod layers;
+mod program;
+mod sandbox;
+
+pub use caller::Caller;
+pub use error::Error;
+pub use layers::{Sources, check};
+pub use pinfold_policy as policy;
+pub use pinfold_sys::{Appeared, Ended, Exceeded, Handling, Status, Usage};
+pub use sandbox::{Options, Outcome, Sandbox};

@@ -8,7 +8,7 @@
 pub mod diagnostic;
 pub mod file;
 pub mod place;
-mod quantity;
+pub mod quantity;
 mod read;
 pub mod requirements;
 pub mod tree;

@@ -17,7 +17,10 @@ const SIZES: [(&str, u64); 9] = [
 ];
 
 /// A duration such as `10m`, `1h30m` or `500 ms`; more than zero.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// Says what is wrong and which units there are.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let mut rest = text.trim();
     let mut total: u64 = 0;
     while !rest.is_empty() {
@@ -38,7 +41,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A size such as `4 GiB` or `500MB` in bytes; more than zero.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// Says what is wrong and which units there are.
+pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = number(text.trim())?;
     let unit = unit.trim();
     let Some((_, factor)) = SIZES.iter().find(|(name, _)| *name == unit) else {

@@ -21,7 +21,9 @@ use crate::config::place::At;
 use crate::config::tree::Item;
 use crate::origin::Origin;
 use crate::path::AbsPath;
-use crate::profile::{Access, Confinement, Directories, FsPolicy, MechanismChoice, Profile};
+use crate::profile::{
+    Access, Confinement, Directories, FsPolicy, MechanismChoice, Profile, SocketRule,
+};
 use crate::repository::Repository;
 
 /// The facts about the caller that configuration is read against.
@@ -48,6 +50,8 @@ pub struct Request {
     pub rules: Vec<FlagRule>,
     /// `--net`.
     pub hosts: Vec<String>,
+    /// `--allow-unix-socket`: absolute paths.
+    pub sockets: Vec<String>,
     /// `--env NAME` lets one through, `--env NAME=VALUE` sets one.
     pub environment: Vec<String>,
     /// `--allow-gap`.
@@ -65,6 +69,7 @@ impl Request {
             profile: None,
             rules: Vec::new(),
             hosts: Vec::new(),
+            sockets: Vec::new(),
             environment: Vec::new(),
             allowed_gaps: Vec::new(),
             timeout: None,
@@ -223,6 +228,13 @@ fn flags(
         let origin = Origin::Flag(format!("--net {text}").into());
         if let Err(problem) = tables::add_host(&mut profile.network, text, origin) {
             diagnostics.push(problem);
+        }
+    }
+    for text in &request.sockets {
+        let origin = Origin::Flag(format!("--allow-unix-socket {text}").into());
+        match context.working.join(text) {
+            Ok(path) => profile.network.unix_sockets.push(SocketRule { path, allow: true, origin }),
+            Err(error) => diagnostics.push(Diagnostic::general(format!("{origin}: {error}"))),
         }
     }
     for text in &request.environment {

@@ -273,6 +273,13 @@ pub(crate) fn landlock_create_ruleset(ruleset: &LandlockRuleset) -> Outcome<Desc
     reads(libc::SYS_landlock_create_ruleset, arguments(given)).map(|fd| fd as Descriptor)
 }
 
+/// The version of Landlock, 0 for none.
+pub(crate) fn landlock_version() -> u32 {
+    const LANDLOCK_CREATE_RULESET_VERSION: usize = 1;
+    let given = [0, 0, LANDLOCK_CREATE_RULESET_VERSION];
+    numbers(libc::SYS_landlock_create_ruleset, given).unwrap_or(0) as u32
+}
+
 /// `landlock_restrict_self(2)`.
 pub(crate) fn landlock_restrict_self(ruleset: Descriptor) -> Outcome<()> {
     numbers(libc::SYS_landlock_restrict_self, [flag(ruleset), 0]).map(drop)

@@ -3,6 +3,7 @@
 mod call;
 mod command;
 mod direct;
+mod doctor;
 mod entry;
 pub mod facts;
 mod filter;
@@ -15,5 +16,6 @@ mod steps;
 mod supervise;
 mod watch;
 
+pub use doctor::{Check, doctor};
 pub use entry::command_line;
 pub use supervise::run;

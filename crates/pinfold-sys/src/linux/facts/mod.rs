@@ -82,3 +82,13 @@ fn read_to_end(file: i32, largest: usize) -> Result<Vec<u8>, Errno> {
     content.truncate(length);
     Ok(content)
 }
+
+/// Whether there is anything at a path, a dangling link included.
+pub fn exists(path: &AbsPath) -> bool {
+    call::mode_of(&text(path.as_bytes())).is_ok()
+}
+
+/// Whether there is a directory at a path, links followed.
+pub fn is_directory(path: &AbsPath) -> bool {
+    std::fs::metadata(paths::os_path(path)).is_ok_and(|found| found.is_dir())
+}

@@ -1,0 +1,167 @@
+//! Takes the command line apart. Values may hold any byte.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use pinfold::policy::config::diagnostic::nearest;
+
+use crate::table::{COMMANDS, Command, Flag, takes_command};
+use crate::terminal::{Failure, usage};
+
+/// A command line, taken apart.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    options: Vec<(&'static str, OsString)>,
+    pub(crate) operands: Vec<OsString>,
+}
+
+impl Parsed {
+    /// Whether an option was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.options.iter().any(|(given, _)| *given == name)
+    }
+
+    /// The last value of an option.
+    pub(crate) fn last(&self, name: &str) -> Option<&OsStr> {
+        self.options.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| &**value)
+    }
+
+    /// All options with their values, in order.
+    pub(crate) fn options(&self) -> impl Iterator<Item = (&'static str, &OsStr)> {
+        self.options.iter().map(|(name, value)| (*name, &**value))
+    }
+
+    /// All values of an option that must be text.
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Vec<String>, Failure> {
+        self.options
+            .iter()
+            .filter(|(given, _)| *given == name)
+            .map(|(name, value)| text(name, value))
+            .collect()
+    }
+
+    /// The last value of an option that must be text.
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<String>, Failure> {
+        self.last(name).map(|value| text(name, value)).transpose()
+    }
+}
+
+fn text(name: &str, value: &OsStr) -> Result<String, Failure> {
+    value
+        .to_str()
+        .map(String::from)
+        .ok_or_else(|| usage(&format!("the value of --{name} is not UTF-8"), "write it in UTF-8"))
+}
+
+/// Parses what follows the name of a command.
+pub(crate) fn parse(
+    command: &'static Command,
+    arguments: Vec<OsString>,
+) -> Result<Parsed, Failure> {
+    let mut parsed = Parsed::default();
+    let mut rest = arguments.into_iter();
+    while let Some(argument) = rest.next() {
+        let bytes = argument.as_bytes();
+        if bytes == b"--" {
+            parsed.operands.extend(rest);
+            break;
+        }
+        if let Some(long) = bytes.strip_prefix(b"--") {
+            let (name, value) = split(long);
+            let flag = long_flag(command, &String::from_utf8_lossy(name))?;
+            take(&mut parsed, flag, value.map(OsString::from_vec), &mut rest)?;
+        } else if let [b'-', first, ..] = bytes {
+            short(&mut parsed, command, (*first, &bytes[1..]), &mut rest)?;
+        } else {
+            parsed.operands.push(argument);
+            // The operating system's name comes before the options of `sandbox`.
+            let named = command.name == "sandbox" && parsed.operands.len() == 1;
+            if takes_command(command.name) && !named {
+                parsed.operands.extend(rest);
+                break;
+            }
+        }
+    }
+    Ok(parsed)
+}
+
+/// One or more short options in one argument; the last may have its value there.
+fn short(
+    parsed: &mut Parsed,
+    command: &'static Command,
+    (_, letters): (u8, &[u8]),
+    rest: &mut impl Iterator<Item = OsString>,
+) -> Result<(), Failure> {
+    let mut letters = letters;
+    while let [letter, after @ ..] = letters {
+        let letter = char::from(*letter);
+        let flag = flags(command).find(|flag| flag.short == Some(letter)).ok_or_else(|| {
+            usage(
+                &format!("unknown option -{letter}"),
+                &format!("see \"pinfold {} --help\"", command.name),
+            )
+        })?;
+        if flag.value.is_some() && !after.is_empty() {
+            let value = after.strip_prefix(b"=").unwrap_or(after).to_vec();
+            return take(parsed, flag, Some(OsString::from_vec(value)), rest);
+        }
+        take(parsed, flag, None, rest)?;
+        letters = after;
+    }
+    Ok(())
+}
+
+fn take(
+    parsed: &mut Parsed,
+    flag: &'static Flag,
+    given: Option<OsString>,
+    rest: &mut impl Iterator<Item = OsString>,
+) -> Result<(), Failure> {
+    let value = match (flag.value, given) {
+        (None, None) => OsString::new(),
+        (None, Some(_)) => {
+            return Err(usage(&format!("--{} takes no value", flag.long), "leave the value out"));
+        }
+        (Some(_), Some(value)) => value,
+        (Some(name), None) => rest.next().ok_or_else(|| {
+            usage(
+                &format!("--{} needs a value", flag.long),
+                &format!("write --{} {name}", flag.long),
+            )
+        })?,
+    };
+    parsed.options.push((flag.long, value));
+    Ok(())
+}
+
+fn long_flag(command: &'static Command, name: &str) -> Result<&'static Flag, Failure> {
+    if let Some(flag) = flags(command).find(|flag| flag.long == name) {
+        return Ok(flag);
+    }
+    let hint = match nearest(name, flags(command).map(|flag| flag.long)) {
+        Some(known) => format!("did you mean --{known}?"),
+        None => format!("see \"pinfold {} --help\"", command.name),
+    };
+    Err(usage(&format!("unknown option --{name}"), &hint))
+}
+
+/// All options of a command.
+pub(crate) fn flags(command: &'static Command) -> impl Iterator<Item = &'static Flag> {
+    command.options.iter().flat_map(|group| group.iter())
+}
+
+/// The complaint about a command that does not exist.
+pub(crate) fn unknown_command(name: &str) -> Failure {
+    let hint = match nearest(name, COMMANDS.iter().map(|command| command.name)) {
+        Some(known) => format!("did you mean \"{known}\"?"),
+        None => format!("to run a command, write \"pinfold run {name} …\""),
+    };
+    usage(&format!("unknown command \"{name}\""), &hint)
+}
+
+fn split(long: &[u8]) -> (&[u8], Option<Vec<u8>>) {
+    match long.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&long[..at], Some(long[at + 1..].to_vec())),
+        None => (long, None),
+    }
+}

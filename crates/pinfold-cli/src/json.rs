@@ -1,0 +1,118 @@
+//! `--json FILE`: how a run went, as one document.
+//!
+//! The document is small and flat, and the launch path should not pay for a
+//! general serializer, so it is written by hand.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use pinfold::policy::profile::Profile;
+use pinfold::{Error, Exceeded, Handling, Outcome, Status};
+
+use crate::terminal::{Failure, failed};
+
+/// The document of a run that took place.
+pub(crate) fn outcome(profile: &Profile, command: &[OsString], outcome: &Outcome) -> String {
+    let ended = &outcome.ended;
+    let (kind, value) = match ended.status {
+        Status::Exited(code) => ("exited", code),
+        Status::Signaled(signal) => ("signaled", signal),
+    };
+    let exceeded = match ended.exceeded {
+        None => String::from("null"),
+        Some(Exceeded::WallTime) => string("wall_time"),
+        Some(Exceeded::Memory) => string("memory"),
+        Some(Exceeded::Processes) => string("processes"),
+    };
+    let gaps = outcome.gaps.iter().map(|gap| {
+        object(&[
+            ("name", string(gap.name)),
+            ("rule", string(&gap.rule)),
+            ("reason", string(&gap.reason)),
+        ])
+    });
+    let appeared = ended.appeared.iter().map(|appeared| {
+        let (handling, detail) = match &appeared.handling {
+            Handling::TakenAway { kept } => ("taken-away", bytes(kept.as_bytes())),
+            Handling::Covered => ("covered", String::from("null")),
+            Handling::Failed(why) => ("failed", string(why)),
+        };
+        object(&[
+            ("path", bytes(appeared.path.as_bytes())),
+            ("handling", string(handling)),
+            ("detail", detail),
+        ])
+    });
+    object(&[
+        ("version", String::from("1")),
+        ("command", words(command)),
+        ("profile", string(&profile.name)),
+        ("result", string(kind)),
+        ("value", value.to_string()),
+        ("exceeded", exceeded),
+        ("duration_ms", ended.duration.as_millis().to_string()),
+        ("user_ms", ended.usage.user.as_millis().to_string()),
+        ("system_ms", ended.usage.system.as_millis().to_string()),
+        ("max_resident_bytes", ended.usage.resident.to_string()),
+        ("gaps", array(gaps)),
+        ("appeared", array(appeared)),
+    ])
+}
+
+/// The document of a run that did not take place.
+pub(crate) fn failure(command: &[OsString], error: &Error) -> String {
+    object(&[
+        ("version", String::from("1")),
+        ("command", words(command)),
+        ("result", string("failed")),
+        ("value", error.status().to_string()),
+        ("error", string(&error.to_string())),
+    ])
+}
+
+/// Writes a document to a file.
+pub(crate) fn write(file: &OsStr, document: &str) -> Result<(), Failure> {
+    std::fs::write(file, format!("{document}\n")).map_err(|error| {
+        let name = pinfold::policy::path::Quoted(file.as_bytes()).to_string();
+        failed(
+            &format!(
+                "cannot write {name}: {}",
+                pinfold_sys::describe(error.raw_os_error().unwrap_or(0))
+            ),
+            "pass --json a file that can be written",
+        )
+    })
+}
+
+fn words(command: &[OsString]) -> String {
+    array(command.iter().map(|word| bytes(word.as_bytes())))
+}
+
+fn object(fields: &[(&str, String)]) -> String {
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}:{value}", string(name))).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn array(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<String>>().join(","))
+}
+
+/// Bytes that need not be UTF-8; what is not becomes the replacement character.
+fn bytes(text: &[u8]) -> String {
+    string(&String::from_utf8_lossy(text))
+}
+
+fn string(text: &str) -> String {
+    let mut result = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' => result.push_str("\\\""),
+            '\\' => result.push_str("\\\\"),
+            c if u32::from(c) < 0x20 => result.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => result.push(c),
+        }
+    }
+    result.push('"');
+    result
+}

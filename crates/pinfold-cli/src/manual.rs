@@ -1,0 +1,189 @@
+//! Help, completions and the manual page, all from the one table.
+
+use std::fmt::Write;
+
+use crate::arguments::{Parsed, flags};
+use crate::table::{COMMANDS, Command, Flag};
+use crate::terminal::{Failure, print, usage};
+
+/// What `pinfold` alone prints.
+pub(crate) fn overview() -> String {
+    let mut text = String::from(
+        "pinfold runs commands inside the operating system's own isolation.\n\n\
+         Usage: pinfold COMMAND [OPTIONS]\n\nCommands:\n",
+    );
+    for command in COMMANDS {
+        let _ = writeln!(text, "  {:<12} {}", command.name, command.summary);
+    }
+    text.push_str("\n\"pinfold COMMAND --help\" says more about one of them.");
+    text
+}
+
+/// `pinfold help [COMMAND]`.
+pub(crate) fn help_for(arguments: &[std::ffi::OsString]) -> String {
+    let name = arguments.first().map(|name| name.to_string_lossy().into_owned());
+    match COMMANDS.iter().find(|command| Some(command.name) == name.as_deref()) {
+        Some(command) => help(command),
+        None => format!("{}\n", overview()),
+    }
+}
+
+/// The help of one command.
+pub(crate) fn help(command: &'static Command) -> String {
+    let mut text = format!("{}\n\nUsage: pinfold {} [OPTIONS]", command.summary, command.name);
+    if !command.operands.is_empty() {
+        let _ = write!(text, " {}", command.operands);
+    }
+    let _ = write!(text, "\n\n{}\n\nOptions:\n", command.about);
+    for flag in flags(command) {
+        let _ = writeln!(text, "  {:<32} {}", spelled(flag), flag.help);
+    }
+    text
+}
+
+/// `-p, --profile NAME`
+fn spelled(flag: &Flag) -> String {
+    let short = flag.short.map_or(String::from("    "), |short| format!("-{short}, "));
+    let value = flag.value.map_or(String::new(), |value| format!(" {value}"));
+    format!("{short}--{}{value}", flag.long)
+}
+
+/// The manual page in roff.
+pub(crate) fn page() -> String {
+    let mut text = format!(
+        ".TH PINFOLD 1 \"\" \"pinfold {}\" \"User Commands\"\n\
+         .SH NAME\npinfold \\- run commands inside the operating system's own isolation\n\
+         .SH SYNOPSIS\n.B pinfold\n.I COMMAND\n[OPTIONS]\n.SH COMMANDS\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for command in COMMANDS {
+        let _ = writeln!(text, ".SS pinfold {} {}", command.name, escaped(command.operands));
+        let _ = writeln!(text, "{}", escaped(command.about));
+        for flag in flags(command) {
+            let _ = writeln!(
+                text,
+                ".TP\n.B {}\n{}",
+                escaped(spelled(flag).trim_start()),
+                escaped(flag.help)
+            );
+        }
+    }
+    text.push_str(
+        ".SH EXIT STATUS\nThat of the command; 128+n when signal n killed it; 124 at a timeout; \
+         125 when pinfold itself failed; 126 when the program was found but could not be \
+         executed; 127 when it was not found; 2 for a mistake on the command line.\n\
+         .SH FILES\n.TP\n.I /etc/pinfold/requirements.toml\nThe administrator's bounds.\n\
+         .TP\n.I /etc/pinfold/config.toml\nThe system's configuration.\n\
+         .TP\n.I $PINFOLD_HOME/config.toml\nThe user's configuration; by default in \
+         ~/.config/pinfold.\n.TP\n.I .pinfold/config.toml\nThe project's configuration.\n",
+    );
+    text
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-").replace("\n.", "\n\\&.")
+}
+
+/// `pinfold completions SHELL`.
+pub(crate) fn completions(parsed: &Parsed) -> Result<i32, Failure> {
+    let shell = parsed.operands.first().map(|shell| shell.to_string_lossy().into_owned());
+    print(&match shell.as_deref() {
+        Some("bash") => bash(),
+        Some("zsh") => zsh(),
+        Some("fish") => fish(),
+        Some("powershell") => powershell(),
+        _ => {
+            return Err(usage(
+                "completions needs the name of a shell",
+                "write bash, zsh, fish or powershell",
+            ));
+        }
+    })
+}
+
+fn names() -> String {
+    COMMANDS.iter().map(|command| command.name).collect::<Vec<&str>>().join(" ")
+}
+
+fn longs(command: &'static Command) -> String {
+    flags(command).map(|flag| format!("--{}", flag.long)).collect::<Vec<String>>().join(" ")
+}
+
+fn bash() -> String {
+    let mut cases = String::new();
+    for command in COMMANDS {
+        let _ = writeln!(cases, "    {}) words=\"{}\" ;;", command.name, longs(command));
+    }
+    format!(
+        "_pinfold() {{\n  local word=${{COMP_WORDS[COMP_CWORD]}} words\n  case ${{COMP_WORDS[1]}} in\n\
+         {cases}    *) words=\"{}\" ;;\n  esac\n  \
+         if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"{}\"; fi\n  \
+         COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}}\n\
+         complete -o default -F _pinfold pinfold\n",
+        names(),
+        names()
+    )
+}
+
+fn zsh() -> String {
+    let mut cases = String::new();
+    for command in COMMANDS {
+        let options: Vec<String> = flags(command)
+            .map(|flag| {
+                let value = if flag.value.is_some() { ":value:_files" } else { "" };
+                format!("'--{}[{}]{value}'", flag.long, flag.help.replace(['[', ']', '\''], ""))
+            })
+            .collect();
+        let _ = writeln!(
+            cases,
+            "    {}) _arguments {} '*::command:_normal' ;;",
+            command.name,
+            options.join(" ")
+        );
+    }
+    format!(
+        "#compdef pinfold\n_pinfold() {{\n  if (( CURRENT == 2 )); then compadd {}; return; fi\n  \
+         local name=$words[2]\n  shift words; (( CURRENT-- ))\n  case $name in\n{cases}  esac\n}}\n_pinfold \"$@\"\n",
+        names()
+    )
+}
+
+fn fish() -> String {
+    let mut text = String::new();
+    for command in COMMANDS {
+        let _ = writeln!(
+            text,
+            "complete -c pinfold -n __fish_use_subcommand -a {} -d '{}'",
+            command.name,
+            command.summary.replace('\'', "")
+        );
+        for flag in flags(command) {
+            let value = if flag.value.is_some() { " -r" } else { "" };
+            let _ = writeln!(
+                text,
+                "complete -c pinfold -n '__fish_seen_subcommand_from {}' -l {}{value} -d '{}'",
+                command.name,
+                flag.long,
+                flag.help.replace('\'', "")
+            );
+        }
+    }
+    text
+}
+
+fn powershell() -> String {
+    let quoted = |words: String| {
+        words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<String>>().join(", ")
+    };
+    let mut cases = String::new();
+    for command in COMMANDS {
+        let _ = writeln!(cases, "    '{}' {{ {} }}", command.name, quoted(longs(command)));
+    }
+    format!(
+        "Register-ArgumentCompleter -Native -CommandName pinfold -ScriptBlock {{\n  \
+         param($word, $line, $position)\n  $elements = $line.CommandElements\n  \
+         $words = if ($elements.Count -le 2) {{ {} }} else {{ switch ($elements[1].Value) {{\n{cases}  }} }}\n  \
+         $words | Where-Object {{ $_ -like \"$word*\" }}\n}}\n",
+        quoted(names())
+    )
+}

@@ -1,0 +1,199 @@
+//! The commands that only say something.
+
+use std::os::unix::ffi::OsStrExt;
+
+use pinfold::policy::config::{Diagnostic, File};
+use pinfold::policy::decide::{Operation, decide};
+use pinfold::policy::explain;
+use pinfold::policy::path::AbsPath;
+use pinfold::policy::profile::Profile;
+use pinfold::policy::resolve::{Request, builtin};
+use pinfold::{Caller, Error, Options, Sandbox, Sources};
+
+use crate::arguments::Parsed;
+use crate::run::{caller, options};
+use crate::terminal::{Failure, complain, failed, print, usage};
+
+/// `pinfold explain`.
+pub(crate) fn explain(parsed: &Parsed) -> Result<i32, Failure> {
+    let caller = caller(parsed)?;
+    let sandbox = Sandbox::open(&caller, &options(parsed)?)?;
+    match &parsed.operands[..] {
+        [] => {
+            let mut text = explain::profile(sandbox.profile());
+            text.push('\n');
+            text.push_str(&explain::plan(sandbox.plan()));
+            text.push('\n');
+            text.push_str(&explain::gaps(sandbox.gaps()));
+            print(&text)
+        }
+        [thing] => print(&verdict(sandbox.profile(), &caller, thing.as_bytes())),
+        _ => Err(usage("explain takes one path, URL or variable", "ask for one at a time")),
+    }
+}
+
+/// The verdict for whatever `thing` is.
+fn verdict(profile: &Profile, caller: &Caller, thing: &[u8]) -> String {
+    let text = String::from_utf8_lossy(thing);
+    if let Some((host, port)) = host_and_port(&text) {
+        return format!("{}\n", explain::host(profile, &host, port));
+    }
+    let as_path = caller.working.join(thing);
+    let variable = !thing.contains(&b'/')
+        && !thing.starts_with(b".")
+        && !thing.starts_with(b"~")
+        && !as_path.as_ref().is_ok_and(pinfold_sys::facts::exists);
+    if variable {
+        let verdict = decide(profile, Operation::Variable(thing));
+        return format!("variable {text}: {verdict}\n");
+    }
+    let path = match thing.strip_prefix(b"~").map(|rest| (rest, caller.home())) {
+        Some((rest, Some(home))) => AbsPath::posix([home.as_bytes(), rest].concat()),
+        _ => as_path,
+    };
+    match path {
+        Ok(path) => explain::path(profile, &real(&path)),
+        Err(error) => format!("cannot use the path: {error}\n"),
+    }
+}
+
+/// The path with links resolved as far as it exists: rules hold for what a path
+/// is.
+fn real(path: &AbsPath) -> AbsPath {
+    for above in path.ancestors() {
+        let os = std::ffi::OsStr::from_bytes(above.as_bytes());
+        if let Ok(real) = std::fs::canonicalize(os) {
+            let rest = path.strip_prefix(&above).unwrap_or_default();
+            let real = AbsPath::posix(real.as_os_str().as_bytes()).and_then(|real| real.join(rest));
+            return real.unwrap_or_else(|_| path.clone());
+        }
+    }
+    path.clone()
+}
+
+/// A URL, or `HOST:PORT`.
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let authority = authority.rsplit('@').next()?;
+        let default = match scheme {
+            "http" | "ws" => 80,
+            "ssh" => 22,
+            _ => 443,
+        };
+        return Some(split_port(authority).unwrap_or((authority.into(), default)));
+    }
+    split_port(text).filter(|(host, _)| !host.contains('/'))
+}
+
+fn split_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then_some((host.into(), port.parse().ok()?))
+}
+
+/// `pinfold check`.
+pub(crate) fn check(parsed: &Parsed) -> Result<i32, Failure> {
+    let caller = Caller::of_this_process()?;
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut checked = 0;
+    if parsed.operands.is_empty() {
+        let files = match Sources::read(&caller, &[]) {
+            Ok(sources) => sources.files,
+            Err(Error::Configuration(found)) => {
+                problems.extend(found);
+                Vec::new()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        checked = files.len();
+        for file in &files {
+            problems.extend(pinfold::check(file));
+        }
+        if problems.is_empty() {
+            // Each file is right; together they must make a profile.
+            match Sandbox::open(&caller, &Options::default()) {
+                Err(Error::Configuration(found)) => problems.extend(found),
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
+        }
+    }
+    for operand in &parsed.operands {
+        let file = caller.working.join(operand.as_bytes());
+        let file = file.map_err(|error| usage(&error.to_string(), "name a file"))?;
+        problems.extend(pinfold::check(&file));
+        checked += 1;
+    }
+    if problems.is_empty() {
+        return print(&format!("{checked} files checked, no problems\n"));
+    }
+    complain(&Error::Configuration(problems.clone()).to_string());
+    complain(&format!("{} problems", problems.len()));
+    Ok(125)
+}
+
+/// `pinfold profiles`.
+pub(crate) fn profiles(parsed: &Parsed) -> Result<i32, Failure> {
+    let caller = Caller::of_this_process()?;
+    let overrides = parsed.texts("config")?;
+    match parsed.operands.first().map(|name| name.to_string_lossy().into_owned()) {
+        None => list(&caller, &overrides),
+        Some(name) if name == ":secrets" => {
+            let home = caller.home();
+            let mut text = String::new();
+            for path in builtin::SECRETS {
+                match (path.strip_prefix("~/"), &home) {
+                    (Some(rest), Some(home)) => {
+                        text.push_str(&format!(
+                            "{}/{rest}\n",
+                            String::from_utf8_lossy(home.as_bytes())
+                        ));
+                    }
+                    _ => text.push_str(&format!("{path}\n")),
+                }
+            }
+            print(&text)
+        }
+        Some(name) => {
+            let request = Request { profile: Some(name), ..Request::plain() };
+            let sandbox = Sandbox::open(&caller, &Options { request, overrides })?;
+            print(&explain::profile(sandbox.profile()))
+        }
+    }
+}
+
+fn list(caller: &Caller, overrides: &[String]) -> Result<i32, Failure> {
+    let sources = Sources::read(caller, overrides)?;
+    let (file, problems) = File::read(sources.merged);
+    if !problems.is_empty() {
+        return Err(Error::Configuration(problems).into());
+    }
+    let mut text = String::new();
+    for (name, about) in builtin::PROFILES {
+        text.push_str(&format!("{name:<22} {about}\n"));
+    }
+    for (name, table) in &file.permissions {
+        let about = table.value.description.as_ref().map_or("", |text| text.value.as_str());
+        text.push_str(&format!("{name:<22} {about}\n"));
+    }
+    print(&text)
+}
+
+/// `pinfold doctor`.
+pub(crate) fn doctor() -> Result<i32, Failure> {
+    let checks = pinfold_sys::doctor();
+    let mut text = String::new();
+    for check in &checks {
+        let mark = if check.works { "ok     " } else { "missing" };
+        text.push_str(&format!("{mark} {}: {}\n", check.name, check.detail));
+        if let Some(remedy) = &check.remedy {
+            text.push_str(&format!("        hint: {remedy}\n"));
+        }
+    }
+    print(&text)?;
+    if checks.iter().any(|check| !check.works && check.needed) {
+        return Err(failed("this host cannot run the namespaces mechanism", "see the hints above"));
+    }
+    Ok(0)
+}

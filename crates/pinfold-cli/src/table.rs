@@ -1,0 +1,153 @@
+//! Every command and option, once: parsing, help, completions and the manual all
+//! come from here.
+
+/// One command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) name: &'static str,
+    pub(crate) operands: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) options: &'static [&'static [Flag]],
+}
+
+/// One option.
+#[derive(Debug)]
+pub(crate) struct Flag {
+    pub(crate) long: &'static str,
+    pub(crate) short: Option<char>,
+    /// The name of its value in help; nothing for a switch.
+    pub(crate) value: Option<&'static str>,
+    pub(crate) help: &'static str,
+}
+
+const fn flag(
+    long: &'static str,
+    short: Option<char>,
+    value: Option<&'static str>,
+    help: &'static str,
+) -> Flag {
+    Flag { long, short, value, help }
+}
+
+const HELP: &[Flag] = &[flag("help", Some('h'), None, "Show this help")];
+
+const OVERRIDE: &[Flag] = &[flag(
+    "config",
+    Some('c'),
+    Some("KEY=VALUE"),
+    "Set one key of the configuration; dotted keys with TOML quoting; repeatable",
+)];
+
+const SELECT: &[Flag] = &[
+    flag("profile", Some('p'), Some("NAME"), "Use this profile"),
+    flag("cd", Some('C'), Some("DIR"), "Change to this directory first"),
+];
+
+const RULES: &[Flag] = &[
+    flag("read", None, Some("PATH"), "Let the command read this path; repeatable"),
+    flag("write", None, Some("PATH"), "Let the command write this path; repeatable"),
+    flag("deny", None, Some("PATH"), "Hide this path or pattern; repeatable"),
+    flag("net", None, Some("RULE"), "Allow HOST[:PORTS]; or open, or off; repeatable"),
+    flag("env", None, Some("NAME[=VALUE]"), "Pass on or set a variable; repeatable"),
+    flag("allow-gap", None, Some("NAME"), "Run although this host cannot enforce that; repeatable"),
+    flag("timeout", None, Some("DURATION"), "Kill everything after this time, as in 30s or 10m"),
+];
+
+const REPORT: &[Flag] = &[
+    flag("json", None, Some("FILE"), "Write how the run went to this file, as JSON"),
+    flag("quiet", Some('q'), None, "Say nothing but errors"),
+    flag("verbose", Some('v'), None, "Say what is enforced before the command starts"),
+];
+
+/// All commands, in the order of help.
+pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        name: "run",
+        operands: "[--] COMMAND [ARG…]",
+        summary: "Run a command in the sandbox",
+        about: "Runs COMMAND inside the operating system's own isolation, under a permission\n\
+                profile: :workspace unless one is configured or chosen. The exit status is that\n\
+                of the command; 124 timeout, 125 pinfold failed, 126 not executable, 127 not found.",
+        options: &[SELECT, OVERRIDE, RULES, REPORT, HELP],
+    },
+    Command {
+        name: "shell",
+        operands: "",
+        summary: "Start a shell in the sandbox",
+        about: "Runs the shell that SHELL names, or /bin/sh.",
+        options: &[SELECT, OVERRIDE, RULES, REPORT, HELP],
+    },
+    Command {
+        name: "sandbox",
+        operands: "linux|macos|windows COMMAND [ARG…]",
+        summary: "Run a command as the predecessor did",
+        about: "Keeps the meaning of older command lines: read-only unless configured, and\n\
+                workspace-write with --full-auto. landlock and seatbelt are other names for\n\
+                linux and macos.",
+        options: &[
+            &[
+                flag("full-auto", None, None, "Let the command write the workspace and /tmp"),
+                flag("allow-unix-socket", None, Some("PATH"), "Open this socket; repeatable"),
+            ],
+            OVERRIDE,
+            HELP,
+        ],
+    },
+    Command {
+        name: "explain",
+        operands: "[PATH|URL|VAR]",
+        summary: "Show the resolved profile, or the verdict for one thing",
+        about: "Without an operand, prints every rule with its origin, the plan for this host and\n\
+                the gaps. With one, prints whether it is allowed and which rule decides: a path\n\
+                (it holds a slash or exists), a URL or HOST:PORT, or a variable.",
+        options: &[SELECT, OVERRIDE, RULES, HELP],
+    },
+    Command {
+        name: "check",
+        operands: "[FILE…]",
+        summary: "Check configuration files",
+        about: "Reports every problem at once. Without FILE, checks what applies here.",
+        options: &[HELP],
+    },
+    Command {
+        name: "profiles",
+        operands: "[NAME]",
+        summary: "List profiles, or print one",
+        about: "Also prints :secrets, the list of credential stores.",
+        options: &[OVERRIDE, HELP],
+    },
+    Command {
+        name: "doctor",
+        operands: "",
+        summary: "Show what this host can enforce",
+        about: "Tries every ingredient and names what is missing and how to mend it.",
+        options: &[HELP],
+    },
+    Command {
+        name: "trust",
+        operands: "[DIR]",
+        summary: "Trust a project's own configuration",
+        about: "Writes to the user's configuration that the project of DIR may grant rights.",
+        options: &[HELP],
+    },
+    Command {
+        name: "completions",
+        operands: "bash|zsh|fish|powershell",
+        summary: "Print completions for a shell",
+        about: "Prints a script for the shell to load.",
+        options: &[HELP],
+    },
+    Command {
+        name: "man",
+        operands: "",
+        summary: "Print the manual page",
+        about: "Prints it in roff, for \"pinfold man | man -l -\".",
+        options: &[HELP],
+    },
+];
+
+/// Whether operands end the options: those that follow belong to the command.
+pub(crate) fn takes_command(name: &str) -> bool {
+    matches!(name, "run" | "sandbox")
+}

@@ -1,0 +1,77 @@
+//! `pinfold trust`: edits the user's configuration, keeping what is there.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use pinfold::policy::path::{AbsPath, Quoted};
+use pinfold::{Caller, Sources};
+use toml_edit::{DocumentMut, Item, Table, value};
+
+use crate::arguments::Parsed;
+use crate::terminal::{Failure, failed, print, usage};
+
+/// Trusts the project of a directory.
+pub(crate) fn trust(parsed: &Parsed) -> Result<i32, Failure> {
+    let caller = Caller::of_this_process()?;
+    let caller = match &parsed.operands[..] {
+        [] => caller,
+        [directory] => caller.in_directory(directory)?,
+        _ => return Err(usage("trust takes one directory", "trust one at a time")),
+    };
+    let Some(home) = caller.configuration()? else {
+        return Err(failed("there is no home directory to write to", "set HOME or PINFOLD_HOME"));
+    };
+    let project = Sources::project(&caller);
+    let Ok(name) = std::str::from_utf8(project.as_bytes()) else {
+        return Err(failed(
+            &format!("cannot write {project} in a configuration file: not UTF-8"),
+            "rename the directory",
+        ));
+    };
+    let file = home.join("config.toml").map_err(|error| failed(&error.to_string(), "set HOME"))?;
+    edit(&home, &file, name)?;
+    print(&format!("trusted {project} in {file}\n"))
+}
+
+fn edit(home: &AbsPath, file: &AbsPath, project: &str) -> Result<(), Failure> {
+    let path = os(file);
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(unwritten(file, &error)),
+    };
+    let mut document: DocumentMut = text.parse().map_err(|_| {
+        failed(&format!("cannot read {file}: not TOML"), "run \"pinfold check\" and mend it first")
+    })?;
+    let projects = document.entry("projects").or_insert_with(|| {
+        let mut table = Table::new();
+        table.set_implicit(true);
+        Item::Table(table)
+    });
+    let Some(projects) = projects.as_table_like_mut() else {
+        return Err(failed(&format!("\"projects\" in {file} is not a table"), "mend it first"));
+    };
+    let entry = projects.entry(project).or_insert_with(|| Item::Table(Table::new()));
+    let Some(entry) = entry.as_table_like_mut() else {
+        return Err(failed(&format!("the project in {file} is not a table"), "mend it first"));
+    };
+    entry.insert("trust_level", value("trusted"));
+    // Written beside and renamed, so that a full disk leaves the old file.
+    let beside = path.with_extension(format!("toml.{}", std::process::id()));
+    let written = std::fs::create_dir_all(os(home))
+        .and_then(|()| std::fs::write(&beside, document.to_string()))
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&beside);
+        unwritten(file, &error)
+    })
+}
+
+fn unwritten(file: &AbsPath, error: &std::io::Error) -> Failure {
+    let why = pinfold_sys::describe(error.raw_os_error().unwrap_or(0));
+    failed(&format!("cannot write {}: {why}", Quoted(file.as_bytes())), "check its permissions")
+}
+
+fn os(path: &AbsPath) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()))
+}

@@ -1,0 +1,127 @@
+//! Who asks: the only place that looks at the environment.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use pinfold_policy::path::AbsPath;
+
+use crate::Error;
+
+/// The facts about the process that runs a command, as data.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The working directory, links resolved.
+    pub working: AbsPath,
+    /// The whole environment, as `NAME=value`.
+    pub environment: Vec<Vec<u8>>,
+}
+
+impl Caller {
+    /// Looks at this process.
+    ///
+    /// # Errors
+    /// When the working directory has been removed or cannot be named.
+    pub fn of_this_process() -> Result<Caller, Error> {
+        let working = std::env::current_dir().map_err(|error| Error::Caller {
+            message: format!(
+                "cannot find the working directory: {}",
+                pinfold_sys::describe(error.raw_os_error().unwrap_or_default())
+            ),
+            hint: String::from("change to a directory that exists, or pass --cd DIR"),
+        })?;
+        Ok(Caller { working: absolute(working.as_os_str())?, environment: environment() })
+    }
+
+    /// This process as if it were in the root directory, for when its own
+    /// directory does not matter.
+    pub fn at_root() -> Caller {
+        Caller { working: AbsPath::root(), environment: environment() }
+    }
+
+    /// The same caller in another directory, which must exist. Relative paths
+    /// start from the present one.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub fn in_directory(mut self, directory: &OsStr) -> Result<Caller, Error> {
+        let shown = pinfold_policy::path::Quoted(directory.as_bytes()).to_string();
+        let failed = |why: String| Error::Caller {
+            message: format!("cannot change to the directory {shown}: {why}"),
+            hint: String::from("name a directory that exists and can be entered"),
+        };
+        let wanted =
+            self.working.join(directory.as_bytes()).map_err(|error| failed(error.to_string()))?;
+        let real =
+            std::fs::canonicalize(OsStr::from_bytes(wanted.as_bytes())).map_err(|error| {
+                failed(pinfold_sys::describe(error.raw_os_error().unwrap_or_default()))
+            })?;
+        if !real.is_dir() {
+            return Err(failed(String::from("not a directory")));
+        }
+        self.working = absolute(real.as_os_str())?;
+        Ok(self)
+    }
+
+    /// The value of a variable; an empty one counts as not set.
+    pub fn variable(&self, name: &str) -> Option<&[u8]> {
+        self.environment.iter().find_map(|entry| {
+            let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            (!value.is_empty()).then_some(value)
+        })
+    }
+
+    /// A variable that names an absolute path.
+    pub(crate) fn directory(&self, name: &str) -> Option<AbsPath> {
+        AbsPath::posix(self.variable(name)?).ok()
+    }
+
+    /// The user's home.
+    pub fn home(&self) -> Option<AbsPath> {
+        self.directory("HOME")
+    }
+
+    /// The directory of the user's own configuration, `$PINFOLD_HOME`.
+    ///
+    /// # Errors
+    /// When the variable is set to a relative path.
+    pub fn configuration(&self) -> Result<Option<AbsPath>, Error> {
+        if let Some(value) = self.variable("PINFOLD_HOME") {
+            return AbsPath::posix(value).map(Some).map_err(|error| Error::Caller {
+                message: format!(
+                    "cannot use PINFOLD_HOME={}: {error}",
+                    pinfold_policy::path::Quoted(value)
+                ),
+                hint: String::from("set it to an absolute path, or unset it"),
+            });
+        }
+        let base = self
+            .directory("XDG_CONFIG_HOME")
+            .or_else(|| self.home().and_then(|home| home.join(".config").ok()));
+        Ok(base.and_then(|base| base.join("pinfold").ok()))
+    }
+
+    /// Where things are kept that were taken away from protected paths.
+    pub(crate) fn kept(&self) -> Option<AbsPath> {
+        let base = self
+            .directory("XDG_STATE_HOME")
+            .or_else(|| self.home().and_then(|home| home.join(".local/state").ok()));
+        base.and_then(|base| base.join("pinfold/taken").ok())
+    }
+}
+
+fn environment() -> Vec<Vec<u8>> {
+    let entries = std::env::vars_os().map(|(name, value)| {
+        let mut entry = name.into_vec();
+        entry.push(b'=');
+        entry.extend_from_slice(value.as_bytes());
+        entry
+    });
+    entries.collect()
+}
+
+fn absolute(path: &OsStr) -> Result<AbsPath, Error> {
+    AbsPath::posix(path.as_bytes()).map_err(|error| Error::Caller {
+        message: format!("cannot use the working directory: {error}"),
+        hint: String::from("change to another directory"),
+    })
+}

@@ -1,0 +1,133 @@
+//! A profile, ready to run commands.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use pinfold_policy::environment;
+use pinfold_policy::gap::Gap;
+use pinfold_policy::plan::linux::{Plan, compile};
+use pinfold_policy::profile::Profile;
+use pinfold_policy::resolve::{Context, Request, prepare};
+use pinfold_sys::{Ended, Launch};
+
+use crate::layers::Sources;
+use crate::{Caller, Error, program};
+
+/// What is asked for, besides the configuration files.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Profile, rules and limits of the command line.
+    pub request: Request,
+    /// `KEY=VALUE` assignments that go over every file.
+    pub overrides: Vec<String>,
+}
+
+impl Default for Options {
+    /// Nothing but what the configuration says; this grants nothing by itself.
+    fn default() -> Options {
+        Options { request: Request::plain(), overrides: Vec::new() }
+    }
+}
+
+/// A resolved and compiled profile.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    profile: Profile,
+    plan: Plan,
+    gaps: Vec<Gap>,
+    caller: Caller,
+}
+
+/// How a run went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How the command ended.
+    pub ended: Ended,
+    /// Rules that did not hold, because the user allowed that.
+    pub gaps: Vec<Gap>,
+}
+
+impl Sandbox {
+    /// Reads the configuration that applies to `caller`, resolves and compiles.
+    ///
+    /// # Errors
+    /// Every problem of the configuration at once. Gaps are not an error before
+    /// [`Sandbox::run`].
+    pub fn open(caller: &Caller, options: &Options) -> Result<Sandbox, Error> {
+        let profile = resolve(caller, options)?;
+        let (plan, gaps) = compile(&profile, &pinfold_sys::facts::host(&profile));
+        Ok(Sandbox { profile, plan, gaps, caller: caller.clone() })
+    }
+
+    /// The resolved profile.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// What will be enforced.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The rules that this host cannot enforce exactly.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// The variables that a command gets, as `NAME=value`.
+    pub fn environment(&self) -> Vec<Vec<u8>> {
+        environment::build(&self.profile, self.caller.environment.iter().map(Vec::as_slice))
+    }
+
+    /// Runs a command, the program first, and waits for it. Standard input,
+    /// output and error are those of this process.
+    ///
+    /// # Errors
+    /// When there are gaps that nobody allowed, or the command could not be
+    /// started. Then nothing has been run.
+    pub fn run(&self, command: &[OsString]) -> Result<Outcome, Error> {
+        let refused: Vec<Gap> = self.gaps.iter().filter(|gap| !self.allows(gap)).cloned().collect();
+        if !refused.is_empty() {
+            return Err(Error::Gaps(refused));
+        }
+        let name = command.first().map_or(&[][..], |name| name.as_bytes());
+        let environment = self.environment();
+        let launch = Launch {
+            programs: program::candidates(name, &environment)?,
+            arguments: command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
+            environment,
+            directory: self.profile.directories.working.clone(),
+            kept: self.caller.kept(),
+        };
+        match pinfold_sys::run(&self.plan, &launch) {
+            Ok(ended) => Ok(Outcome { ended, gaps: self.gaps.clone() }),
+            Err(pinfold_sys::Error::Execute { code }) => {
+                Err(program::failure(name, &launch.programs, &launch.directory, code))
+            }
+            Err(error) => Err(Error::Launch(error)),
+        }
+    }
+
+    fn allows(&self, gap: &Gap) -> bool {
+        self.profile.allowed_gaps.contains_key(gap.name)
+    }
+}
+
+/// The profile that applies to a caller.
+fn resolve(caller: &Caller, options: &Options) -> Result<Profile, Error> {
+    let sources = Sources::read(caller, &options.overrides)?;
+    let mut context = Context {
+        working: caller.working.clone(),
+        home: caller.home(),
+        tmpdir: caller.directory("TMPDIR").filter(pinfold_sys::facts::is_directory),
+        slash_tmp: true,
+        repositories: Vec::new(),
+    };
+    let prepared =
+        prepare(sources.merged, &options.request, &context).map_err(Error::Configuration)?;
+    context.repositories =
+        prepared.workspace_roots(&context).iter().map(pinfold_sys::facts::repository).collect();
+    prepared
+        .resolve(sources.untrusted, sources.requirements.as_ref(), &options.request, &context)
+        .map_err(Error::Configuration)
+}
