@@ -81,9 +81,9 @@ pub(super) fn network(chosen: &Chosen, diagnostics: &mut Vec<Diagnostic>) -> Net
                     origin: host.place.origin(),
                 },
             ),
-            Err(reason) => {
-                let message = format!("cannot use the host rule \"{}\": {reason}", host.value);
-                diagnostics.push(Diagnostic::at(&host.place, message));
+            Err(error) => {
+                let message = format!("cannot use the host rule \"{}\": {error}", host.value);
+                diagnostics.push(Diagnostic::at(&host.place, message).hint(error.hint()));
             }
         }
     }
@@ -137,9 +137,8 @@ pub(super) fn add_host(
         }
         None => (text, HostAction::Allow),
     };
-    let (host, ports) = parse_host_rule(rest).map_err(|reason| {
-        Diagnostic::general(format!("--net {text}: {reason}"))
-            .hint("write --net HOST[:PORTS], --net open or --net off")
+    let (host, ports) = parse_host_rule(rest).map_err(|error| {
+        Diagnostic::general(format!("--net {text}: {error}")).hint(error.hint())
     })?;
     if policy.access == NetAccess::Off {
         policy.access = NetAccess::Rules;

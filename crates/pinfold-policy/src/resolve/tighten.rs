@@ -165,9 +165,9 @@ fn network(profile: &mut Profile, table: &ProfileTable, diagnostics: &mut Vec<Di
                 action: HostAction::Deny,
                 origin: host.place.origin(),
             }),
-            Err(reason) => {
-                let message = format!("cannot use the host rule \"{}\": {reason}", host.value);
-                diagnostics.push(Diagnostic::at(&host.place, message));
+            Err(error) => {
+                let message = format!("cannot use the host rule \"{}\": {error}", host.value);
+                diagnostics.push(Diagnostic::at(&host.place, message).hint(error.hint()));
             }
         }
         if policy.access == NetAccess::Open {
