@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use pinfold::policy::config::{Diagnostic, File};
 use pinfold::policy::decide::{Operation, decide};
 use pinfold::policy::explain;
+use pinfold::policy::net::{Host, HostError, parse_authority, parse_destination};
 use pinfold::policy::path::AbsPath;
 use pinfold::policy::profile::Profile;
 use pinfold::policy::resolve::{Request, builtin};
@@ -35,8 +36,10 @@ pub(crate) fn explain(parsed: &Parsed) -> Result<i32, Failure> {
 /// The verdict for whatever `thing` is.
 fn verdict(profile: &Profile, caller: &Caller, thing: &[u8]) -> String {
     let text = String::from_utf8_lossy(thing);
-    if let Some((host, port)) = host_and_port(&text) {
-        return format!("{}\n", explain::host(profile, &host, port));
+    match destination(&text) {
+        Some(Ok((host, port))) => return format!("{}\n", explain::host(profile, &host, port)),
+        Some(Err(error)) => return format!("cannot read {text:?} as a URL: {error}\n"),
+        None => {}
     }
     let as_path = caller.working.join(thing);
     let variable = !thing.contains(&b'/')
@@ -71,25 +74,12 @@ fn real(path: &AbsPath) -> AbsPath {
     path.clone()
 }
 
-/// A URL, or `HOST:PORT`.
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    if let Some((scheme, rest)) = text.split_once("://") {
-        let authority = rest.split(['/', '?', '#']).next()?;
-        let authority = authority.rsplit('@').next()?;
-        let default = match scheme {
-            "http" | "ws" => 80,
-            "ssh" => 22,
-            _ => 443,
-        };
-        return Some(split_port(authority).unwrap_or((authority.into(), default)));
+/// A URL, or `HOST:PORT`; nothing when it is meant as something else.
+fn destination(text: &str) -> Option<Result<(Host, u16), HostError>> {
+    if text.contains("://") {
+        return Some(parse_destination(text));
     }
-    split_port(text).filter(|(host, _)| !host.contains('/'))
-}
-
-fn split_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty()).then_some((host.into(), port.parse().ok()?))
+    parse_authority(text).ok().map(Ok)
 }
 
 /// `pinfold check`.

@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::environment::{self, Fate};
 use crate::glob::Matcher;
-use crate::net;
+use crate::net::{self, Host};
 use crate::origin::Origin;
 use crate::path::AbsPath;
 use crate::profile::{
@@ -156,31 +156,14 @@ fn variable(profile: &Profile, name: &[u8]) -> Verdict {
     }
 }
 
-/// Whether a host and port may be reached.
-pub fn host(profile: &Profile, host: &str, port: u16) -> Verdict {
+/// Whether a host and port may be reached, as far as the name or address says.
+pub fn host(profile: &Profile, host: &Host, port: u16) -> Verdict {
     let policy = &profile.network;
-    let whole = |allowed: bool, rule: &str| Verdict {
-        allowed,
-        rule: String::from(rule),
-        origin: Some(policy.origin.clone()),
+    let verdict = net::decide_host(policy, host, port);
+    let origin = match (policy.access, verdict.rule) {
+        (NetAccess::Rules, rule) => rule.map(|rule| rule.origin.clone()),
+        (NetAccess::Off | NetAccess::Open, _) => Some(policy.origin.clone()),
     };
-    match policy.access {
-        NetAccess::Off => whole(false, "network off"),
-        NetAccess::Open => whole(true, "network open"),
-        NetAccess::Rules => {
-            let covers = |rule: &&crate::profile::HostRule| net::covers(rule, host, port);
-            match policy.hosts.iter().filter(covers).max_by_key(|rule| rule.action) {
-                Some(rule) => Verdict {
-                    allowed: rule.action == HostAction::Allow,
-                    rule: format!("host rule \"{}\"", rule.text),
-                    origin: Some(rule.origin.clone()),
-                },
-                None => Verdict {
-                    allowed: false,
-                    rule: format!("no rule covers {host}:{port}"),
-                    origin: None,
-                },
-            }
-        }
-    }
+    let allowed = verdict.action == HostAction::Allow;
+    Verdict { allowed, rule: verdict.why(), origin }
 }

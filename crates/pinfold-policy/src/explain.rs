@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::decide::{self, Operation, decide};
 use crate::gap::Gap;
+use crate::net::Host;
 use crate::path::{AbsPath, Quoted};
 use crate::plan::linux::{MountAction, MountKind, Network, Plan, Root};
 use crate::profile::{Confinement, EnvInherit, HostAction, NetAccess, NetMode, Profile};
@@ -175,6 +176,6 @@ pub fn path(profile: &Profile, path: &AbsPath) -> String {
 }
 
 /// Whether one host and port may be reached.
-pub fn host(profile: &Profile, host: &str, port: u16) -> String {
+pub fn host(profile: &Profile, host: &Host, port: u16) -> String {
     format!("{host} port {port}: {}", decide::host(profile, host, port))
 }

@@ -79,6 +79,29 @@ impl<'p> HostVerdict<'p> {
         HostVerdict::new(HostAction::Deny, reason, rule)
     }
 
+    /// The reason in words, to follow "denied:" or "allowed by".
+    pub fn why(&self) -> String {
+        let text = self.rule.map_or("", |rule| rule.text.as_str());
+        match self.reason {
+            HostReason::Open => String::from("network open"),
+            HostReason::Off => String::from("network off"),
+            HostReason::Rule | HostReason::Denied => format!("host rule \"{text}\""),
+            HostReason::Port => format!("host rule \"{text}\", which does not cover this port"),
+            HostReason::ApexNotCovered => {
+                format!(
+                    "host rule \"{text}\", which does not cover the name itself; \"*{text}\" would"
+                )
+            }
+            HostReason::AddressLiteral => {
+                String::from("a rule for a name does not cover addresses")
+            }
+            HostReason::SpecialAddress(class) => {
+                format!("it is {} and no rule names it", class.in_words())
+            }
+            HostReason::NotAllowed => String::from("no rule covers this host"),
+        }
+    }
+
     /// The rule that would allow this destination, where it may be advertised.
     pub fn remedy(&self, host: &Host, port: u16) -> Option<String> {
         let refused = self.action == HostAction::Deny && self.reason.has_remedy();
@@ -89,25 +112,14 @@ impl<'p> HostVerdict<'p> {
 /// The verdict in words: `allowed by "*.example.com"`.
 impl fmt::Display for HostVerdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.rule.map_or("", |rule| rule.text.as_str());
-        match (self.reason, self.action) {
-            (HostReason::Open, _) => f.write_str("allowed: the network is open"),
-            (HostReason::Off, _) => f.write_str("denied: the network is off"),
-            (HostReason::Rule, HostAction::Ask) => write!(f, "asked for by \"{text}\""),
-            (HostReason::Rule, _) => write!(f, "allowed by \"{text}\""),
-            (HostReason::Denied, _) => write!(f, "denied by \"{text}\""),
-            (HostReason::Port, _) => write!(f, "denied: \"{text}\" does not cover this port"),
-            (HostReason::ApexNotCovered, _) => {
-                write!(f, "denied: \"{text}\" does not cover the name itself, \"*{text}\" would")
-            }
-            (HostReason::AddressLiteral, _) => {
-                f.write_str("denied: a rule for a name does not cover addresses")
-            }
-            (HostReason::SpecialAddress(class), _) => {
-                write!(f, "denied: it is {} and no rule names it", class.in_words())
-            }
-            (HostReason::NotAllowed, _) => f.write_str("denied: no rule covers this host"),
-        }
+        let by_rule = matches!(self.reason, HostReason::Rule | HostReason::Denied);
+        f.write_str(match self.action {
+            HostAction::Allow => "allowed",
+            HostAction::Ask => "asked for",
+            HostAction::Deny => "denied",
+        })?;
+        f.write_str(if by_rule { " by " } else { ": " })?;
+        f.write_str(&self.why())
     }
 }
 

@@ -28,12 +28,12 @@ fn policy(lines: &[&str]) -> NetPolicy {
 
 #[test]
 fn a_host_is_decided_by_name_or_literal_and_port() {
-    let allowed = |rule: &str| format!("allowed by \"{rule}\"");
-    let denied = |rule: &str| format!("denied by \"{rule}\"");
+    let allowed = |rule: &str| format!("allowed by host rule \"{rule}\"");
+    let denied = |rule: &str| format!("denied by host rule \"{rule}\"");
     let special = |class: &str| format!("denied: it is {class} and no rule names it");
     let none = String::from("denied: no rule covers this host");
     let literal = String::from("denied: a rule for a name does not cover addresses");
-    let port = |rule: &str| format!("denied: \"{rule}\" does not cover this port");
+    let port = |rule: &str| format!("denied: host rule \"{rule}\", which does not cover this port");
     let loopback = special("a loopback address");
     let metadata = special("a cloud metadata address");
     let cases: Vec<(&str, &[&str], &str, String)> = vec![
@@ -49,7 +49,7 @@ fn a_host_is_decided_by_name_or_literal_and_port() {
             "one star does not cover the apex",
             &["allow *.ok.test"],
             "ok.test:443",
-            "denied: \"*.ok.test\" does not cover the name itself, \"**.ok.test\" would".into(),
+            "denied: host rule \"*.ok.test\", which does not cover the name itself; \"**.ok.test\" would".into(),
         ),
         (
             "one star covers any depth",
@@ -94,7 +94,7 @@ fn a_host_is_decided_by_name_or_literal_and_port() {
             "ask wins over allow",
             &["allow *", "ask ok.test"],
             "ok.test:443",
-            "asked for by \"ok.test\"".into(),
+            "asked for by host rule \"ok.test\"".into(),
         ),
         ("another port is not covered", &["allow ok.test"], "ok.test:8443", port("ok.test")),
         (
@@ -185,13 +185,13 @@ fn a_host_is_decided_by_name_or_literal_and_port() {
             "asking for an address stays asking",
             &["allow *", "ask 10.0.0.1"],
             "10.0.0.1:80",
-            "asked for by \"10.0.0.1\"".into(),
+            "asked for by host rule \"10.0.0.1\"".into(),
         ),
         (
             "a star that asks asks for a named address",
             &["ask *", "allow 10.0.0.1"],
             "10.0.0.1:80",
-            "asked for by \"*\"".into(),
+            "asked for by host rule \"*\"".into(),
         ),
         (
             "host loopback by rule",
