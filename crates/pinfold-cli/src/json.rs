@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use pinfold::policy::profile::Profile;
 use pinfold::{Error, Exceeded, Handling, Outcome, Status};
@@ -12,7 +13,11 @@ use pinfold::{Error, Exceeded, Handling, Outcome, Status};
 use crate::terminal::{Failure, failed};
 
 /// The document of a run that took place.
-pub(crate) fn outcome(profile: &Profile, command: &[OsString], outcome: &Outcome) -> String {
+pub(crate) fn outcome(
+    profile: &Profile,
+    command: &[OsString],
+    (outcome, duration): (&Outcome, Duration),
+) -> String {
     let ended = &outcome.ended;
     let (kind, value) = match ended.status {
         Status::Exited(code) => ("exited", code),
@@ -50,7 +55,7 @@ pub(crate) fn outcome(profile: &Profile, command: &[OsString], outcome: &Outcome
         ("result", string(kind)),
         ("value", value.to_string()),
         ("exceeded", exceeded),
-        ("duration_ms", ended.duration.as_millis().to_string()),
+        ("duration_ms", duration.as_millis().to_string()),
         ("user_ms", ended.usage.user.as_millis().to_string()),
         ("system_ms", ended.usage.system.as_millis().to_string()),
         ("max_resident_bytes", ended.usage.resident.to_string()),

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, Instant};
 
 use pinfold::policy::config::quantity;
 use pinfold::policy::path::Quoted;
@@ -77,6 +78,7 @@ fn go(parsed: &Parsed, sandbox: &Sandbox, command: &[OsString]) -> Result<i32, F
     if parsed.has("verbose") {
         complain(pinfold::policy::explain::profile(sandbox.profile()).trim_end());
     }
+    let began = parsed.has("json").then(Instant::now);
     let outcome = sandbox.run(command).inspect_err(|error| {
         if let Some(file) = parsed.last("json") {
             let _ = json::write(file, &json::failure(command, error));
@@ -86,7 +88,8 @@ fn go(parsed: &Parsed, sandbox: &Sandbox, command: &[OsString]) -> Result<i32, F
         report(&outcome);
     }
     if let Some(file) = parsed.last("json") {
-        json::write(file, &json::outcome(sandbox.profile(), command, &outcome))?;
+        let duration = began.map_or(Duration::ZERO, |began| began.elapsed());
+        json::write(file, &json::outcome(sandbox.profile(), command, (&outcome, duration)))?;
     }
     Ok(status(&outcome))
 }

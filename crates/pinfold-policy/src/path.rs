@@ -163,10 +163,6 @@ impl AbsPath {
         tail.strip_prefix(&[separator(self.style)])
     }
 
-    fn root_bytes(&self) -> &[u8] {
-        &self.bytes[..root_len(self.style, &self.bytes)]
-    }
-
     fn push_all(&mut self, relative: &[u8]) -> Result<(), PathError> {
         let style = self.style;
         for name in relative.split(|byte| is_separator(style, *byte)) {
@@ -193,10 +189,15 @@ impl PartialOrd for AbsPath {
 
 impl Ord for AbsPath {
     fn cmp(&self, other: &AbsPath) -> std::cmp::Ordering {
-        self.style
-            .cmp(&other.style)
-            .then_with(|| self.root_bytes().cmp(other.root_bytes()))
-            .then_with(|| self.components().cmp(other.components()))
+        // Component by component is byte by byte with the separator below every
+        // other byte.
+        let rank = |byte: u8| if byte == separator(self.style) { 0 } else { u16::from(byte) + 1 };
+        let differ = self.bytes.iter().zip(&other.bytes).position(|(left, right)| left != right);
+        let bytes = match differ {
+            Some(at) => rank(self.bytes[at]).cmp(&rank(other.bytes[at])),
+            None => self.bytes.len().cmp(&other.bytes.len()),
+        };
+        self.style.cmp(&other.style).then(bytes)
     }
 }
 

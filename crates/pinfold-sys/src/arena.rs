@@ -23,6 +23,8 @@ struct Region(UnsafeCell<[u8; REGION]>);
 pub struct Arena {
     region: Region,
     used: AtomicUsize,
+    /// The most that was ever used.
+    highest: AtomicUsize,
 }
 
 // SAFETY: parts of the region are handed out once each, by an atomic counter.
@@ -31,7 +33,11 @@ unsafe impl Sync for Arena {}
 impl Arena {
     /// An arena with nothing in it.
     pub const fn empty() -> Arena {
-        Arena { region: Region(UnsafeCell::new([0; REGION])), used: AtomicUsize::new(0) }
+        Arena {
+            region: Region(UnsafeCell::new([0; REGION])),
+            used: AtomicUsize::new(0),
+            highest: AtomicUsize::new(0),
+        }
     }
 
     fn base(&self) -> usize {
@@ -52,7 +58,10 @@ impl Arena {
             let start = used.checked_next_multiple_of(layout.align())?;
             let end = start.checked_add(layout.size()).filter(|end| *end <= REGION)?;
             match self.used.compare_exchange_weak(used, end, Relaxed, Relaxed) {
-                Ok(_) => return Some(self.region.0.get().cast::<u8>().wrapping_add(start)),
+                Ok(_) => {
+                    self.highest.fetch_max(end, Relaxed);
+                    return Some(self.region.0.get().cast::<u8>().wrapping_add(start));
+                }
                 Err(now) => used = now,
             }
         }
@@ -62,9 +71,13 @@ impl Arena {
     fn resize_last(&self, pointer: *mut u8, layout: Layout, size: usize) -> bool {
         let start = (pointer as usize).wrapping_sub(self.base());
         let (before, after) = (start + layout.size(), start.saturating_add(size));
-        after <= REGION
+        let resized = after <= REGION
             && size <= LARGEST
-            && self.used.compare_exchange(before, after, Relaxed, Relaxed).is_ok()
+            && self.used.compare_exchange(before, after, Relaxed, Relaxed).is_ok();
+        if resized {
+            self.highest.fetch_max(after, Relaxed);
+        }
+        resized
     }
 }
 
@@ -89,16 +102,16 @@ unsafe impl GlobalAlloc for Arena {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if layout.size() > LARGEST {
+        let highest = self.highest.load(Relaxed);
+        let Some(pointer) = self.take(layout) else {
             // SAFETY: the caller's promise is passed on.
             return unsafe { System.alloc_zeroed(layout) };
-        }
-        // SAFETY: the caller's promise is passed on.
-        let pointer = unsafe { self.alloc(layout) };
-        if !pointer.is_null() {
-            // SAFETY: it was just allocated with this size.
-            unsafe { pointer.write_bytes(0, layout.size()) };
-        }
+        };
+        // What has never been handed out is zero, and its pages need not exist.
+        let start = (pointer as usize).wrapping_sub(self.base());
+        let used_before = highest.saturating_sub(start).min(layout.size());
+        // SAFETY: it was just allocated, and is at least this long.
+        unsafe { pointer.write_bytes(0, used_before) };
         pointer
     }
 

@@ -29,8 +29,6 @@ pub struct Ended {
     pub status: Status,
     /// The limit that was exceeded, if one was: then pinfold killed the command.
     pub exceeded: Option<Exceeded>,
-    /// Wall-clock time from the start of the set-up to the end.
-    pub duration: Duration,
     /// What the command and its descendants used.
     pub usage: Usage,
     /// What appeared at protected or denied paths, and what was done about it.

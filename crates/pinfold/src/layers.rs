@@ -28,6 +28,8 @@ pub struct Sources {
     pub files: Vec<AbsPath>,
     /// The root of the project: the nearest directory with a `.git`.
     pub project: AbsPath,
+    /// Whether the working directory itself has a `.git`.
+    pub git_here: bool,
 }
 
 impl Sources {
@@ -46,7 +48,7 @@ impl Sources {
                 tree::merge(&mut merged, item);
             }
         }
-        let (project, files) = project(&caller.working);
+        let (project, files, git_here) = project(&caller.working);
         let trusted = is_trusted(&merged, &project);
         let mut untrusted = Vec::new();
         for file in files {
@@ -63,7 +65,7 @@ impl Sources {
             }
         }
         if reader.problems.is_empty() {
-            Ok(Sources { merged, untrusted, requirements, files: reader.files, project })
+            Ok(Sources { merged, untrusted, requirements, files: reader.files, project, git_here })
         } else {
             Err(Error::Configuration(reader.problems))
         }
@@ -152,7 +154,7 @@ fn flag_source(text: &str, caller: &Caller) -> Arc<Source> {
 /// The root of the project that a directory belongs to, and where its files of
 /// configuration would be, from the root down. Without a `.git` above, the
 /// directory is a project of its own.
-fn project(working: &AbsPath) -> (AbsPath, Vec<AbsPath>) {
+fn project(working: &AbsPath) -> (AbsPath, Vec<AbsPath>, bool) {
     let mut directories = Vec::new();
     let mut root = None;
     for directory in working.ancestors().take(DEEPEST_PROJECT) {
@@ -165,12 +167,13 @@ fn project(working: &AbsPath) -> (AbsPath, Vec<AbsPath>) {
     }
     let Some(root) = root else {
         let file = working.join(".pinfold/config.toml");
-        return (working.clone(), file.into_iter().collect());
+        return (working.clone(), file.into_iter().collect(), false);
     };
     directories.reverse();
     let files =
         directories.iter().filter_map(|directory| directory.join(".pinfold/config.toml").ok());
-    (root, files.collect())
+    let git_here = root == *working;
+    (root, files.collect(), git_here)
 }
 
 /// Whether the user's own files say that a project is trusted.

@@ -125,8 +125,12 @@ fn resolve(caller: &Caller, options: &Options) -> Result<Profile, Error> {
     };
     let prepared =
         prepare(sources.merged, &options.request, &context).map_err(Error::Configuration)?;
-    context.repositories =
-        prepared.workspace_roots(&context).iter().map(pinfold_sys::facts::repository).collect();
+    context.repositories = prepared
+        .workspace_roots(&context)
+        .iter() // What has no `.git` needs no second look.
+        .filter(|root| **root != caller.working || sources.git_here)
+        .map(pinfold_sys::facts::repository)
+        .collect();
     prepared
         .resolve(sources.untrusted, sources.requirements.as_ref(), &options.request, &context)
         .map_err(Error::Configuration)

@@ -10,8 +10,7 @@ use crate::repository::{GitDirectory, GitEntry, PROTECTED_NAMES, RUNS_CODE, Repo
 
 /// Directories of running services, and what programs need from them: names of
 /// hosts, and programs of systems that keep them there.
-const SERVICES: &[(&str, &[&str])] =
-    &[("/run", &["current-system", "opengl-driver", "systemd/resolve", "wrappers"])];
+const SERVICES: &[(&str, &[&str])] = &[("/run", &["current-system", "systemd/resolve"])];
 
 const DEFAULT: Origin = Origin::BuiltIn("protected by default");
 const GIT: Origin = Origin::BuiltIn("git = \"commit\"");

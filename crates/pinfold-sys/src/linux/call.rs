@@ -95,9 +95,9 @@ pub(crate) fn close(descriptor: Descriptor) {
     let _ = numbers(libc::SYS_close, [flag(descriptor)]);
 }
 
-/// Closes every descriptor from `first` on.
-pub(crate) fn close_from(first: u32) -> Outcome<()> {
-    numbers(libc::SYS_close_range, [first as usize, u32::MAX as usize, 0]).map(drop)
+/// Closes every descriptor from `first` to `last`.
+pub(crate) fn close_range(first: u32, last: u32) -> Outcome<()> {
+    numbers(libc::SYS_close_range, [first as usize, last as usize, 0]).map(drop)
 }
 
 /// `write(2)`.
@@ -217,6 +217,23 @@ pub(crate) fn mode_of(name: &CStr) -> Outcome<u32> {
     // SAFETY: the kernel writes one `stat`.
     unsafe { call(libc::SYS_newfstatat, arguments(given)) }?;
     Ok(found.st_mode)
+}
+
+/// Whether a descriptor is open on the root of a mount.
+pub(crate) fn is_mount_root(descriptor: Descriptor) -> bool {
+    const STATX_ATTR_MOUNT_ROOT: u64 = 0x2000;
+    // SAFETY: `statx` is integers only, all zero is a value of it.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let given = [
+        flag(descriptor),
+        path(c""),
+        libc::AT_EMPTY_PATH as usize,
+        0,
+        std::ptr::from_mut(&mut found) as usize,
+    ];
+    // SAFETY: the kernel writes one `statx`.
+    let done = unsafe { call(libc::SYS_statx, arguments(given)) };
+    done.is_ok() && found.stx_attributes & STATX_ATTR_MOUNT_ROOT != 0
 }
 
 /// `mkdirat(2)`.
@@ -407,24 +424,37 @@ pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> Outcome<()> {
     reads(libc::SYS_prlimit64, arguments(given)).map(drop)
 }
 
-/// The effective user and group.
+/// The effective user and group that the process was started with.
 pub(crate) fn identity() -> (u32, u32) {
-    let id = |number| numbers(number, []).unwrap_or(0) as u32;
-    (id(libc::SYS_geteuid), id(libc::SYS_getegid))
+    // SAFETY: the auxiliary vector is there from the start and never changes.
+    let user = unsafe { libc::getauxval(libc::AT_EUID) };
+    // SAFETY: as above.
+    let group = unsafe { libc::getauxval(libc::AT_EGID) };
+    (user as u32, group as u32)
 }
 
-/// Takes one signal from a `signalfd(2)`: which, and whether the kernel (a
-/// terminal) sent it rather than a process.
-pub(crate) fn read_signal(descriptor: Descriptor) -> Option<(i32, bool)> {
-    // `struct signalfd_siginfo` starts with the signal, an error, and the code.
+/// A signal that was sent to the supervisor.
+#[derive(Clone, Copy)]
+pub(crate) struct Signal {
+    pub(crate) number: i32,
+    /// Whether the kernel (a terminal) sent it rather than a process.
+    pub(crate) from_kernel: bool,
+    /// For [`DIRECTORY_CHANGED`]: of which directory.
+    pub(crate) descriptor: i32,
+}
+
+/// Takes one signal from a `signalfd(2)`.
+pub(crate) fn read_signal(descriptor: Descriptor) -> Option<Signal> {
+    // `struct signalfd_siginfo`: number, error, code, process, user, descriptor.
     let mut record = [0u8; 128];
     if read(descriptor, &mut record) != Ok(record.len()) {
         return None;
     }
     let word = |at: usize| {
-        i32::from_ne_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
+        let bytes = record.get(at..).and_then(|rest| rest.first_chunk());
+        i32::from_ne_bytes(*bytes.unwrap_or(&[0; 4]))
     };
-    Some((word(0), word(8) == SI_KERNEL))
+    Some(Signal { number: word(0), from_kernel: word(8) == SI_KERNEL, descriptor: word(20) })
 }
 
 /// The `si_code` of a signal that the kernel sent.
@@ -446,9 +476,8 @@ pub(crate) fn loopback_up() -> Outcome<()> {
     let kind = (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as usize;
     let socket = numbers(libc::SYS_socket, [libc::AF_INET as usize, kind, 0])? as Descriptor;
     let given = [flag(socket), libc::SIOCSIFFLAGS as usize, pointer(&request)];
-    let done = reads(libc::SYS_ioctl, arguments(given)).map(drop);
-    close(socket);
-    done
+    // The socket goes when all descriptors of the first process go.
+    reads(libc::SYS_ioctl, arguments(given)).map(drop)
 }
 
 /// Whether a descriptor is open on a terminal.
@@ -472,10 +501,34 @@ pub(crate) fn inotify_init() -> Outcome<Descriptor> {
     numbers(libc::SYS_inotify_init1, [flags]).map(|fd| fd as Descriptor)
 }
 
-/// `inotify_add_watch(2)`: the number of the watch.
-pub(crate) fn inotify_add_watch(inotify: Descriptor, name: &CStr, events: u32) -> Outcome<i32> {
+/// `inotify_add_watch(2)` for names that appear in a directory: the number of
+/// the watch.
+pub(crate) fn inotify_add_watch(inotify: Descriptor, name: &CStr) -> Outcome<i32> {
+    let events = libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_ONLYDIR | libc::IN_DONT_FOLLOW;
     let given = [flag(inotify), path(name), events as usize];
     reads(libc::SYS_inotify_add_watch, arguments(given)).map(|watch| watch as i32)
+}
+
+/// Opens a directory, to read or to watch it.
+pub(crate) fn open_directory(name: &CStr) -> Outcome<Descriptor> {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    openat2_no_links(libc::AT_FDCWD, name, flags)
+}
+
+/// The signal that tells of a changed directory; the C libraries leave it alone.
+pub(crate) const DIRECTORY_CHANGED: i32 = 44;
+
+/// Asks for [`DIRECTORY_CHANGED`] whenever a name appears in a directory:
+/// `F_SETSIG` and `F_NOTIFY` of `fcntl(2)`.
+pub(crate) fn notify_by_signal(directory: Descriptor) -> Outcome<()> {
+    const F_SETSIG: usize = 10;
+    const F_NOTIFY: usize = 1026;
+    const DN_CREATE: usize = 0x4;
+    const DN_RENAME: usize = 0x10;
+    const DN_MULTISHOT: usize = 0x8000_0000;
+    numbers(libc::SYS_fcntl, [flag(directory), F_SETSIG, flag(DIRECTORY_CHANGED)])?;
+    let events = DN_CREATE | DN_RENAME | DN_MULTISHOT;
+    numbers(libc::SYS_fcntl, [flag(directory), F_NOTIFY, events]).map(drop)
 }
 
 /// Wakes one waiter on a futex that this process shares with another.
@@ -520,7 +573,12 @@ pub(crate) fn exit(status: i32) -> ! {
 /// once they are written.
 pub(crate) struct Stack {
     base: usize,
+    size: usize,
 }
+
+/// Where a stack begins: it grows downwards.
+#[derive(Clone, Copy)]
+pub(crate) struct StackTop(usize);
 
 /// Room that no process of ours comes near to using.
 const STACK: usize = 128 * 1024;
@@ -528,20 +586,35 @@ const STACK: usize = 128 * 1024;
 impl Stack {
     /// Maps a stack.
     pub(crate) fn map() -> Outcome<Stack> {
-        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
-        let given = [0, STACK, protection, flags as usize, usize::MAX, 0];
-        numbers(libc::SYS_mmap, given).map(|base| Stack { base })
+        Stack::map_all(STACK)
     }
 
-    fn top(&self) -> *mut libc::c_void {
-        (self.base + STACK) as *mut libc::c_void
+    /// Maps two stacks at once; the second is the upper half.
+    pub(crate) fn map_two() -> Outcome<Stack> {
+        Stack::map_all(2 * STACK)
+    }
+
+    fn map_all(size: usize) -> Outcome<Stack> {
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+        let given = [0, size, protection, flags as usize, usize::MAX, 0];
+        numbers(libc::SYS_mmap, given).map(|base| Stack { base, size })
+    }
+
+    /// The top of the lower, or only, stack.
+    pub(crate) fn lower(&self) -> StackTop {
+        StackTop(self.base + STACK)
+    }
+
+    /// The top of the upper stack.
+    pub(crate) fn upper(&self) -> StackTop {
+        StackTop(self.base + self.size)
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let _ = numbers(libc::SYS_munmap, [self.base, STACK]);
+        let _ = numbers(libc::SYS_munmap, [self.base, self.size]);
     }
 }
 
@@ -563,7 +636,7 @@ pub(crate) fn monotonic() -> std::time::Duration {
 /// module.
 pub(crate) unsafe fn clone_sharing_memory(
     entry: extern "C" fn(*mut libc::c_void) -> i32,
-    stack: &Stack,
+    stack: StackTop,
     flags: i32,
     argument: *mut libc::c_void,
     pidfd: &mut Descriptor,
@@ -571,7 +644,13 @@ pub(crate) unsafe fn clone_sharing_memory(
     // SAFETY: the stack is this process's own and large enough, the rest is
     // vouched for by the caller.
     let process = unsafe {
-        libc::clone(entry, stack.top(), flags | libc::CLONE_VM, argument, std::ptr::from_mut(pidfd))
+        libc::clone(
+            entry,
+            stack.0 as *mut libc::c_void,
+            flags | libc::CLONE_VM,
+            argument,
+            std::ptr::from_mut(pidfd),
+        )
     };
     if process < 0 {
         let error = std::io::Error::last_os_error().raw_os_error();

@@ -64,7 +64,7 @@ impl Command {
             if self.ruleset >= 0 {
                 call::landlock_restrict_self(self.ruleset)?;
             }
-            call::close_from(3)?;
+            call::close_range(3, u32::MAX)?;
             call::drop_capabilities()?;
         }
         call::sigprocmask(self.signals);
@@ -101,8 +101,16 @@ impl Command {
 
 /// Maps a stack for a process to start.
 pub(crate) fn stack() -> Result<Stack, Error> {
-    Stack::map()
-        .map_err(|error| Error::System { attempted: String::from("map a stack"), code: error.0 })
+    mapped(Stack::map())
+}
+
+/// Maps two stacks.
+pub(crate) fn two_stacks() -> Result<Stack, Error> {
+    mapped(Stack::map_two())
+}
+
+fn mapped(stack: Result<Stack, Errno>) -> Result<Stack, Error> {
+    stack.map_err(|error| Error::System { attempted: String::from("map a stack"), code: error.0 })
 }
 
 /// C strings for byte strings.

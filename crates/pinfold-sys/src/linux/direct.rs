@@ -1,7 +1,6 @@
 //! A command as a direct child, without a first process in between.
 
 use std::ffi::{CString, c_void};
-use std::time::Duration;
 
 use super::call::{self, Stack};
 use super::command::{Command, Vector, stack, text, texts};
@@ -28,12 +27,12 @@ pub(crate) fn run(launch: &Launch, signals: u64) -> Result<Ended, Error> {
     let signals = watch_signals()?;
     let child = start(&task, launch)?;
     let running = Running { way: Way::Direct, child, signals, deadline: None, shares_group };
-    let exceeded = running.until_end(&mut []);
+    let exceeded = running.until_end(&mut [], &mut |_, _| {});
     call::close(signals);
     call::close(child.descriptor);
     let (status, usage) = reaped(child)?;
     let status = decoded(status);
-    Ok(Ended { status, exceeded, duration: Duration::ZERO, usage, appeared: Vec::new() })
+    Ok(Ended { status, exceeded, usage, appeared: Vec::new() })
 }
 
 /// The task of a child without restrictions.
@@ -62,8 +61,9 @@ pub(crate) fn start(task: &Task, launch: &Launch) -> Result<Process, Error> {
     let mut descriptor = -1;
     // SAFETY: only the child uses this stack, and this function is suspended until the child has called `execve`
     // (CLONE_VFORK), so task and stack are alive until then.
-    let started =
-        unsafe { call::clone_sharing_memory(begin, &task.stack, flags, argument, &mut descriptor) };
+    let started = unsafe {
+        call::clone_sharing_memory(begin, task.stack.lower(), flags, argument, &mut descriptor)
+    };
     let number = started.map_err(|error| Error::System {
         attempted: String::from("start a process"),
         code: error.0,

@@ -36,7 +36,7 @@ pub(crate) struct Task {
     pub(crate) request: Request,
     /// What the first process runs on, and what the command's runs on until its
     /// `execve`.
-    pub(crate) stacks: [Stack; 2],
+    pub(crate) stacks: Stack,
 }
 
 pub(crate) const fn bit(signal: i32) -> u64 {
@@ -105,7 +105,7 @@ fn start_command(task: &Task) -> Result<(), Errno> {
     // suspended until that has called `execve` (CLONE_VFORK); `command` calls
     // only the `call` module.
     let process = unsafe {
-        call::clone_sharing_memory(command, &task.stacks[1], flags, argument, &mut pidfd)
+        call::clone_sharing_memory(command, task.stacks.upper(), flags, argument, &mut pidfd)
     }?;
     task.report.started(process);
     Ok(())
@@ -128,10 +128,9 @@ fn serve(task: &Task) {
     });
     let masks = Masks { directory, file };
     if task.steps.masks.is_none() && task.stopped < 0 {
-        let _ = call::close_from(0);
+        let _ = call::close_range(0, u32::MAX);
     } else {
-        call::close(0);
-        call::close(1);
+        let _ = call::close_range(0, 1);
     }
     loop {
         let _ = call::sigtimedwait(WAKING, None);
@@ -171,7 +170,6 @@ fn answer(task: &Task, command: i32, masks: Masks) {
         let _ = call::kill(command, signal);
     }
     if let Some((path, how)) = request.cover() {
-        let error = perform::cover(path, masks, how).err().map_or(0, |error| error.0);
-        request.answered(error);
+        request.answered(perform::cover(path, masks, how));
     }
 }

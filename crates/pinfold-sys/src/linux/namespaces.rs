@@ -1,18 +1,18 @@
 //! The `namespaces` mechanism as the supervisor sees it: works out the task of
 //! the first process, starts it, and says what went wrong inside.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::AtomicI32;
-use std::time::Duration;
 
 use pinfold_policy::path::Quoted;
 use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
-use super::command::{Command, Vector, stack, text, texts};
+use super::command::{Command, Vector, text, texts, two_stacks};
 use super::filter;
 use super::init::{self, Task};
-use super::perform::Cover;
+use super::perform::{Cover, Covered};
 use super::raw::Errno;
 use super::shared::{Report, Request, Stage};
 use super::steps::{self, Step, Terminal};
@@ -57,7 +57,10 @@ pub(crate) fn run(plan: &NamespacePlan, launch: &Launch, signals: u64) -> Result
     let exceeded = wait(&running, &task, &mut watcher);
     let ended = finish(&task, child, exceeded, launch).map(|mut ended| {
         // What appeared in the last moment.
-        watcher.handle(&|_, _| Ok(()));
+        let changed = running.pass_on();
+        if !changed.is_empty() || watcher.descriptor() >= 0 {
+            watcher.handle(&changed, &|_, _| Err(Errno(libc::ENOENT)));
+        }
         ended.appeared = std::mem::take(&mut watcher.appeared);
         ended
     });
@@ -77,22 +80,27 @@ fn scopes() -> i32 {
 }
 
 fn wait(running: &Running<'_>, task: &Task, watcher: &mut Watcher<'_>) -> Option<Exceeded> {
-    let inotify = watcher.inotify;
+    let inotify = watcher.descriptor();
+    let watcher = RefCell::new(watcher);
     let mut stopped = |running: &Running<'_>| {
         let _ = call::read(task.stopped, &mut [0; 8]);
         running.stop();
     };
-    let mut appeared = |running: &Running<'_>| {
-        watcher.handle(&|path, how| cover(running, task, path, how));
+    let look = |running: &Running<'_>, changed: &[i32]| {
+        watcher.borrow_mut().handle(changed, &|path, how| cover(running, task, path, how));
     };
-    running.until_end(&mut [
-        Source { descriptor: task.stopped, ready: &mut stopped },
-        Source { descriptor: inotify, ready: &mut appeared },
-    ])
+    let mut appeared = |running: &Running<'_>| look(running, &[]);
+    running.until_end(
+        &mut [
+            Source { descriptor: task.stopped, ready: &mut stopped },
+            Source { descriptor: inotify, ready: &mut appeared },
+        ],
+        &mut |running, changed| look(running, changed),
+    )
 }
 
 /// Has the first process cover what is at `path`.
-fn cover(running: &Running<'_>, task: &Task, path: &CStr, how: Cover) -> Result<(), Errno> {
+fn cover(running: &Running<'_>, task: &Task, path: &CStr, how: Cover) -> Result<Covered, Errno> {
     task.request.ask(path, how)?;
     running.wake();
     task.request.wait()
@@ -115,7 +123,13 @@ fn start(task: &Task, plan: &NamespacePlan) -> Result<Process, Error> {
     // SAFETY: only the first process uses this stack; the task, with the stack, lives until the process has been waited
     // for: nothing returns between here and there.
     let process = unsafe {
-        call::clone_sharing_memory(init::start, &task.stacks[0], flags, argument, &mut descriptor)
+        call::clone_sharing_memory(
+            init::start,
+            task.stacks.lower(),
+            flags,
+            argument,
+            &mut descriptor,
+        )
     }
     .map_err(|error| Error::Closed {
         attempted: String::from("create namespaces"),
@@ -147,7 +161,7 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
         stopped: -1,
         report: Report::default(),
         request: Request::new(!plan.watches.is_empty()),
-        stacks: [stack()?, stack()?],
+        stacks: two_stacks()?,
         steps,
     })
 }
@@ -177,13 +191,7 @@ fn finish(
     }
     // Without a report, the first process was killed, and the command with it.
     let status = task.report.status().unwrap_or(end_of_first);
-    Ok(Ended {
-        status: decoded(status),
-        exceeded,
-        duration: Duration::ZERO,
-        usage,
-        appeared: Vec::new(),
-    })
+    Ok(Ended { status: decoded(status), exceeded, usage, appeared: Vec::new() })
 }
 
 fn failure(task: &Task, stage: Stage, error: Errno, launch: &Launch) -> Error {

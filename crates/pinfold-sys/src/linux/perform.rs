@@ -67,7 +67,6 @@ fn one(step: &Step, slots: &Slots) -> Result<(), Errno> {
         }
         Step::Attach { tree, point } => {
             call::move_mount(held(tree), held(point))?;
-            call::close(held(point));
         }
         Step::AttachAt { tree, need: Need::IfPresent, .. } if held(tree) < 0 => {}
         Step::AttachAt { tree, path, need } => {
@@ -121,11 +120,23 @@ fn made(outcome: Result<(), Errno>) -> Result<(), Errno> {
 }
 
 /// Puts an empty mask over whatever is at `path` now, or makes it read-only.
-pub(crate) fn cover(path: &CStr, masks: Masks, how: Cover) -> Result<(), Errno> {
+pub(crate) fn cover(path: &CStr, masks: Masks, how: Cover) -> Result<Covered, Errno> {
     let point = call::openat2_no_links(libc::AT_FDCWD, path, OTHER_FLAGS)?;
-    let covered = cover_point(point, masks, how);
+    // What is mounted there was put there by us, and is there still.
+    let covered = if call::is_mount_root(point) {
+        Ok(Covered::Before)
+    } else {
+        cover_point(point, masks, how).map(|()| Covered::Now)
+    };
     call::close(point);
     covered
+}
+
+/// Whether there was anything to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Covered {
+    Now,
+    Before,
 }
 
 fn cover_point(point: i32, masks: Masks, how: Cover) -> Result<(), Errno> {

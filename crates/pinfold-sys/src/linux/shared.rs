@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 use super::call;
-use super::perform::Cover;
+use super::perform::{Cover, Covered};
 use super::raw::Errno;
 
 /// How far a start has come, or where it failed.
@@ -145,13 +145,14 @@ impl Request {
     }
 
     /// Waits for the answer to `ask`, at most two seconds.
-    pub(crate) fn wait(&self) -> Result<(), Errno> {
+    pub(crate) fn wait(&self) -> Result<Covered, Errno> {
         const SLICE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
         for _ in 0..100 {
             if self.state.load(SeqCst) == 2 {
                 self.state.store(0, SeqCst);
                 return match self.error.load(SeqCst) {
-                    0 => Ok(()),
+                    0 => Ok(Covered::Now),
+                    -1 => Ok(Covered::Before),
                     error => Err(Errno(error)),
                 };
             }
@@ -176,9 +177,14 @@ impl Request {
         Some((path, how))
     }
 
-    /// Answers; 0 is success.
-    pub(crate) fn answered(&self, error: i32) {
-        self.error.store(error, SeqCst);
+    /// Answers.
+    pub(crate) fn answered(&self, answer: Result<Covered, Errno>) {
+        let code = match answer {
+            Ok(Covered::Now) => 0,
+            Ok(Covered::Before) => -1,
+            Err(error) => error.0,
+        };
+        self.error.store(code, SeqCst);
         self.state.store(2, SeqCst);
         call::futex_wake(&self.state);
     }

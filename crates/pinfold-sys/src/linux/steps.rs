@@ -32,6 +32,9 @@ pub(crate) type Slot = usize;
 /// The directory that the scratch tmpfs is mounted on meanwhile.
 const SCRATCH: &str = "/proc";
 
+/// So many mounts leave enough descriptors for everything else.
+const FEW: usize = 64;
+
 /// The devices that every program may use.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
@@ -62,7 +65,7 @@ pub(crate) enum Step {
     SealScratch,
     /// Makes one mount read-only, not those below it.
     ReadOnly { tree: Slot },
-    /// Attaches a tree and closes `point`.
+    /// Attaches a tree.
     Attach { tree: Slot, point: Slot },
     /// Attaches a tree at a path that only root of the host can change.
     AttachAt { tree: Slot, path: CString, need: Need },
@@ -240,6 +243,7 @@ impl Builder<'_> {
     fn host_tree(&mut self, index: usize, moment: Moment) {
         let mount = self.mounts[index];
         let (source, tree) = (self.slot(), self.slot());
+        let many = self.mounts.len() > FEW;
         let nested = !self.above.is_empty() || self.new_root.is_some();
         let steps = match moment {
             Moment::BeforeSeal => &mut self.before_seal,
@@ -250,10 +254,13 @@ impl Builder<'_> {
         steps.push(Step::Open { path, directory, into: source });
         steps.push(Step::Clone { from: source, into: tree });
         if nested {
-            steps.push(Step::Close { slot: source });
+            if many {
+                steps.push(Step::Close { slot: source });
+            }
             self.attach_below(index, tree);
         } else {
             self.attach.push(Step::Attach { tree, point: source });
+            self.close(source);
         }
         self.placed(Placed { index, tree, scratch: None });
     }
@@ -304,7 +311,15 @@ impl Builder<'_> {
         if self.has_mounts_below(placed.index) {
             self.above.push(placed);
         } else {
-            self.attach.push(Step::Close { slot: placed.tree });
+            self.close(placed.tree);
+        }
+    }
+
+    /// Closes a descriptor that is no longer needed, where there are so many
+    /// that they could run out; otherwise all go at once when everything is done.
+    fn close(&mut self, slot: Slot) {
+        if self.mounts.len() > FEW {
+            self.attach.push(Step::Close { slot });
         }
     }
 
@@ -318,6 +333,7 @@ impl Builder<'_> {
             let path = text(mount.path.as_bytes());
             self.attach.push(Step::Open { path, directory, into: point });
             self.attach.push(Step::Attach { tree, point });
+            self.close(point);
             return;
         };
         if let Some(base) = scratch {
@@ -328,6 +344,7 @@ impl Builder<'_> {
         let path = text(relative);
         self.attach.push(Step::OpenUnder { tree: above, path, directory, into: point });
         self.attach.push(Step::Attach { tree, point });
+        self.close(point);
     }
 
     /// The tree that a mount lies in, its name there, and where that tree is in

@@ -30,7 +30,6 @@ const PASSED_ON: [i32; 9] = [
 /// # Errors
 /// Nothing has been run when this returns an error.
 pub fn run(plan: &Plan, launch: &Launch) -> Result<Ended, Error> {
-    let began = call::monotonic();
     // Nothing may interrupt between here and the loop that handles signals; what
     // is started begins with everything blocked as well.
     let signals = call::sigprocmask(!0);
@@ -43,7 +42,7 @@ pub fn run(plan: &Plan, launch: &Launch) -> Result<Ended, Error> {
         }),
     };
     call::sigprocmask(signals);
-    ended.map(|ended| Ended { duration: call::monotonic().saturating_sub(began), ..ended })
+    ended
 }
 
 /// A child of the supervisor.
@@ -83,7 +82,8 @@ pub(crate) struct Running<'a> {
 
 /// Opens a descriptor that tells of signals to pass on, and of children.
 pub(crate) fn watch_signals() -> Result<i32, Error> {
-    let watched = PASSED_ON.iter().fold(bit(libc::SIGCHLD), |set, signal| set | bit(*signal));
+    let own = bit(libc::SIGCHLD) | bit(libc::SIGIO) | bit(call::DIRECTORY_CHANGED);
+    let watched = PASSED_ON.iter().fold(own, |set, signal| set | bit(*signal));
     call::signalfd(watched).map_err(system("watch for signals"))
 }
 
@@ -94,7 +94,12 @@ pub(crate) fn deadline(limits: &Limits) -> Option<Duration> {
 
 impl Running<'_> {
     /// Waits until the child has ended; the limit that ended it, if one did.
-    pub(crate) fn until_end(&self, sources: &mut [Source<'_>]) -> Option<Exceeded> {
+    /// `changed` is told which directories have changed.
+    pub(crate) fn until_end(
+        &self,
+        sources: &mut [Source<'_>],
+        changed: &mut dyn FnMut(&Running<'_>, &[i32]),
+    ) -> Option<Exceeded> {
         let mut exceeded = None;
         let mut polled: Vec<libc::pollfd> = [self.child.descriptor, self.signals]
             .into_iter()
@@ -112,7 +117,10 @@ impl Running<'_> {
                 self.kill();
             }
             if polled[1].revents != 0 {
-                self.pass_on();
+                let directories = self.pass_on();
+                if !directories.is_empty() {
+                    changed(self, &directories);
+                }
             }
             for (source, polled) in sources.iter_mut().zip(&polled[2..]) {
                 if polled.revents != 0 {
@@ -135,17 +143,22 @@ impl Running<'_> {
         let _ = call::pidfd_send_signal(self.child.descriptor, libc::SIGKILL);
     }
 
-    /// Reads what was sent to the supervisor and sends it on.
-    fn pass_on(&self) {
-        while let Some((signal, from_kernel)) = call::read_signal(self.signals) {
+    /// Reads what was sent to the supervisor and sends it on. Returns which
+    /// directories have changed; -1 when some are not known.
+    pub(crate) fn pass_on(&self) -> Vec<i32> {
+        let mut changed = Vec::new();
+        while let Some(signal) = call::read_signal(self.signals) {
             // What a terminal sends to the whole group has reached the command.
-            let reached = from_kernel && self.shares_group && signal != libc::SIGCONT;
-            match signal {
+            let reached = signal.from_kernel && self.shares_group && signal.number != libc::SIGCONT;
+            match signal.number {
+                call::DIRECTORY_CHANGED => changed.push(signal.descriptor),
+                libc::SIGIO => changed.push(-1),
                 libc::SIGCHLD => self.child_changed(),
                 _ if reached => {}
-                _ => self.send(signal),
+                number => self.send(number),
             }
         }
+        changed
     }
 
     fn send(&self, signal: i32) {

@@ -10,7 +10,7 @@
 //! Whoever made it, nothing is destroyed: what is taken away is kept.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,24 +19,43 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{Appears, Watch};
 
 use super::call;
-use super::perform::Cover;
+use super::perform::{Cover, Covered};
 use super::raw::Errno;
 use crate::seam::{Appeared, Handling};
 
-const EVENTS: u32 = libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_ONLYDIR | libc::IN_DONT_FOLLOW;
+/// How the kernel tells that a directory has changed.
+///
+/// dnotify, the older interface, is used first: to end an inotify costs the
+/// exiting process some 15 ms of waiting for the kernel (measured), to end a
+/// dnotify costs nothing.
+enum Notices {
+    /// A signal with the descriptor of the directory.
+    Signals,
+    /// Events on this descriptor.
+    Inotify(i32),
+}
+
+/// A directory that something is waited for in.
+struct Directory {
+    path: AbsPath,
+    /// Which watches.
+    waiting: Vec<usize>,
+}
 
 /// The watches of one run.
 pub(crate) struct Watcher<'a> {
-    pub(crate) inotify: i32,
     watches: &'a [Watch],
-    /// For each inotify watch: the directory, and which watches wait there.
-    waiting: BTreeMap<i32, (AbsPath, Vec<usize>)>,
+    notices: Notices,
+    /// By the descriptor of the directory, or the number of the inotify watch.
+    directories: BTreeMap<i32, Directory>,
+    /// What was covered last at each watch: device and inode.
+    covered: Vec<Option<(u64, u64)>>,
     kept: Option<&'a AbsPath>,
     pub(crate) appeared: Vec<Appeared>,
 }
 
 /// How the watcher asks for something to be covered inside.
-pub(crate) type CoverInside<'a> = &'a dyn Fn(&std::ffi::CStr, Cover) -> Result<(), Errno>;
+pub(crate) type CoverInside<'a> = &'a dyn Fn(&CStr, Cover) -> Result<Covered, Errno>;
 
 impl<'a> Watcher<'a> {
     /// Starts watching. What is taken away goes to the directory `kept`.
@@ -44,66 +63,107 @@ impl<'a> Watcher<'a> {
         watches: &'a [Watch],
         kept: Option<&'a AbsPath>,
     ) -> Result<Watcher<'a>, Errno> {
-        let inotify = if watches.is_empty() { -1 } else { call::inotify_init()? };
-        let mut watcher =
-            Watcher { inotify, watches, waiting: BTreeMap::new(), kept, appeared: Vec::new() };
+        let mut watcher = Watcher {
+            watches,
+            notices: Notices::Signals,
+            directories: BTreeMap::new(),
+            covered: vec![None; watches.len()],
+            kept,
+            appeared: Vec::new(),
+        };
         let mut directories: BTreeMap<&AbsPath, Vec<usize>> = BTreeMap::new();
         for (index, watch) in watches.iter().enumerate() {
             directories.entry(&watch.nearest).or_default().push(index);
         }
         for (directory, waiting) in directories {
-            watcher.wait_in(directory.clone(), waiting)?;
+            watcher.wait_in(directory, waiting)?;
         }
         Ok(watcher)
     }
 
-    fn wait_in(&mut self, directory: AbsPath, mut waiting: Vec<usize>) -> Result<(), Errno> {
+    /// Ready for reading when a directory has changed; -1 when signals tell.
+    pub(crate) fn descriptor(&self) -> i32 {
+        match self.notices {
+            Notices::Signals => -1,
+            Notices::Inotify(descriptor) => descriptor,
+        }
+    }
+
+    fn wait_in(&mut self, directory: &AbsPath, mut waiting: Vec<usize>) -> Result<(), Errno> {
+        if let Some(known) = self.directories.values_mut().find(|known| known.path == *directory) {
+            known.waiting.append(&mut waiting);
+            return Ok(());
+        }
         let name = text(directory.as_bytes());
-        let number = call::inotify_add_watch(self.inotify, &name, EVENTS)?;
-        let entry = self.waiting.entry(number).or_insert((directory, Vec::new()));
-        entry.1.append(&mut waiting);
+        let number = match self.notices {
+            Notices::Inotify(descriptor) => call::inotify_add_watch(descriptor, &name)?,
+            Notices::Signals => {
+                let descriptor = call::open_directory(&name)?;
+                match call::notify_by_signal(descriptor) {
+                    Ok(()) => descriptor,
+                    Err(_) if self.directories.is_empty() => {
+                        // A kernel without dnotify.
+                        call::close(descriptor);
+                        let inotify = call::inotify_init()?;
+                        self.notices = Notices::Inotify(inotify);
+                        call::inotify_add_watch(inotify, &name)?
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        self.directories.insert(number, Directory { path: directory.clone(), waiting });
         Ok(())
     }
 
-    /// Handles everything that has appeared since the last time.
-    pub(crate) fn handle(&mut self, cover: CoverInside<'_>) {
-        for (number, name) in self.read_events() {
-            let Some((directory, waiting)) = self.waiting.get(&number).cloned() else {
-                continue;
-            };
+    /// Looks at everything that is waited for in the directories that changed;
+    /// at everything when it is not known which did.
+    pub(crate) fn handle(&mut self, changed: &[i32], cover: CoverInside<'_>) {
+        let mut numbers: Vec<i32> = match self.notices {
+            Notices::Inotify(descriptor) => {
+                let mut buffer = [0u8; 4096];
+                while call::read(descriptor, &mut buffer).is_ok_and(|length| length > 0) {}
+                self.directories.keys().copied().collect()
+            }
+            // The queue of signals was full: any directory may have changed.
+            Notices::Signals if changed.contains(&-1) => self.directories.keys().copied().collect(),
+            Notices::Signals => changed.to_vec(),
+        };
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            let Some(directory) = self.directories.get(&number) else { continue };
+            let (path, waiting) = (directory.path.clone(), directory.waiting.clone());
             for index in waiting {
-                if next_name(&self.watches[index].path, &directory) == Some(name.as_slice()) {
-                    self.step_down(index, &directory, cover);
-                }
+                self.step_down(index, &path, cover);
             }
         }
     }
 
-    /// The next directory on the way to a watched path, or the path itself, is
-    /// there now. Goes as far down as there is something.
+    /// Goes from `directory` as far down towards a watched path as there is
+    /// something, and handles the path itself when it is there.
     fn step_down(&mut self, index: usize, directory: &AbsPath, cover: CoverInside<'_>) {
         let watch = &self.watches[index];
         let mut directory = directory.clone();
         while let Some(name) = next_name(&watch.path, &directory) {
-            let Ok(next) = directory.join(name) else {
-                return;
-            };
-            let Ok(found) = fs::symlink_metadata(os_path(&next)) else {
-                return;
-            };
+            let Ok(next) = directory.join(name) else { return };
+            let Ok(found) = fs::symlink_metadata(os_path(&next)) else { return };
             if next == watch.path {
-                self.appear(index, cover);
+                self.appear(index, identity(&found), cover);
                 return;
             }
-            if !found.is_dir() || self.wait_in(next.clone(), vec![index]).is_err() {
+            if !found.is_dir() || self.wait_in(&next, vec![index]).is_err() {
                 return;
             }
             directory = next;
         }
     }
 
-    fn appear(&mut self, index: usize, cover: CoverInside<'_>) {
+    fn appear(&mut self, index: usize, identity: (u64, u64), cover: CoverInside<'_>) {
         let watch = &self.watches[index];
+        if self.covered[index] == Some(identity) {
+            return;
+        }
         let how = match watch.appears {
             Appears::Mask => Cover::Mask,
             Appears::Read | Appears::TakeAway => Cover::ReadOnly,
@@ -115,7 +175,14 @@ impl<'a> Watcher<'a> {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
                 Err(error) => Handling::Failed(error.to_string()),
             },
-            (_, Ok(())) => Handling::Covered,
+            (_, Ok(Covered::Before)) => {
+                self.covered[index] = Some(identity);
+                return;
+            }
+            (_, Ok(Covered::Now)) => {
+                self.covered[index] = Some(identity);
+                Handling::Covered
+            }
             // It is gone again.
             (_, Err(Errno(libc::ENOENT))) => return,
             (_, Err(Errno(code))) => Handling::Failed(crate::seam::describe(code)),
@@ -141,62 +208,20 @@ impl<'a> Watcher<'a> {
         }
         Err(std::io::ErrorKind::AlreadyExists.into())
     }
-
-    /// The events that are waiting: number of the watch and name in it. When
-    /// the kernel dropped some, everything that is watched for is looked for.
-    fn read_events(&self) -> Vec<(i32, Vec<u8>)> {
-        let mut events = Vec::new();
-        let mut buffer = [0u8; 4096];
-        while let Ok(length) = call::read(self.inotify, &mut buffer) {
-            if length == 0 {
-                break;
-            }
-            let mut rest = buffer.get(..length).unwrap_or_default();
-            while let Some((event, after)) = parse(rest) {
-                rest = after;
-                if event.mask & libc::IN_Q_OVERFLOW != 0 {
-                    events.extend(self.all_names());
-                } else {
-                    events.push((event.watch, event.name));
-                }
-            }
-        }
-        events.dedup();
-        events
-    }
-
-    fn all_names(&self) -> impl Iterator<Item = (i32, Vec<u8>)> {
-        self.waiting.iter().flat_map(|(number, (directory, waiting))| {
-            waiting.iter().filter_map(|index| {
-                let name = next_name(&self.watches[*index].path, directory)?;
-                Some((*number, name.to_vec()))
-            })
-        })
-    }
 }
 
 impl Drop for Watcher<'_> {
     fn drop(&mut self) {
-        if self.inotify >= 0 {
-            call::close(self.inotify);
+        match self.notices {
+            Notices::Inotify(descriptor) => call::close(descriptor),
+            Notices::Signals => self.directories.keys().for_each(|number| call::close(*number)),
         }
     }
 }
 
-struct Event {
-    watch: i32,
-    mask: u32,
-    name: Vec<u8>,
-}
-
-/// Takes one `struct inotify_event` off the front of `bytes`.
-fn parse(bytes: &[u8]) -> Option<(Event, &[u8])> {
-    let word = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-    let length = word(12)? as usize;
-    let name = bytes.get(16..16 + length)?;
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    let event = Event { watch: word(0)? as i32, mask: word(4)?, name: name[..end].to_vec() };
-    Some((event, &bytes[16 + length..]))
+fn identity(found: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (found.dev(), found.ino())
 }
 
 /// The first name of `path` below `directory`.

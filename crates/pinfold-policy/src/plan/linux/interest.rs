@@ -5,16 +5,15 @@ use std::collections::BTreeSet;
 use crate::path::AbsPath;
 use crate::profile::{FsTarget, Profile};
 
-/// Every path that the host's facts must cover: the targets of rules, private
-/// directories and sockets. Patterns are searched for separately.
+/// Every path that the host's facts must cover: the targets of rules and
+/// sockets. Patterns are searched for separately.
 pub fn paths_of_interest(profile: &Profile) -> BTreeSet<AbsPath> {
     let policy = &profile.filesystem;
     let trees = policy.rules.iter().filter_map(|rule| match &rule.target {
         FsTarget::Tree(path) if !path.is_root() => Some(path.clone()),
         _ => None,
     });
-    let private = policy.private.iter().map(|(path, _)| path.clone());
     let allowed = profile.network.unix_sockets.iter().filter(|socket| socket.allow);
     let sockets = allowed.map(|socket| socket.path.clone());
-    trees.chain(private).chain(sockets).collect()
+    trees.chain(sockets).collect()
 }

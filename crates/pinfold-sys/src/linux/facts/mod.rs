@@ -29,7 +29,8 @@ pub fn host(profile: &Profile) -> LinuxHost {
         .chain(&profile.directories.home)
         .chain(&profile.directories.workspace_roots)
         .collect();
-    let paths = paths::facts(&paths_of_interest(profile), &starts);
+    let paths =
+        paths::facts(&paths_of_interest(profile), &starts, Some(&profile.directories.working));
     LinuxHost {
         uid: call::identity().0,
         namespaces: Ok(()),
@@ -44,7 +45,7 @@ pub fn host(profile: &Profile) -> LinuxHost {
 
 /// What is at these paths.
 pub fn paths<'p>(paths: impl IntoIterator<Item = &'p AbsPath>) -> BTreeMap<AbsPath, PathFact> {
-    paths::facts(&paths.into_iter().cloned().collect(), &[])
+    paths::facts(&paths.into_iter().cloned().collect(), &[], None)
 }
 
 /// Reads a small file; nothing when there is none.
@@ -52,6 +53,10 @@ pub fn paths<'p>(paths: impl IntoIterator<Item = &'p AbsPath>) -> BTreeMap<AbsPa
 /// # Errors
 /// The error number of the system.
 pub fn read_file(path: &AbsPath) -> Result<Option<Vec<u8>>, i32> {
+    read_whole(path, Content::Regular)
+}
+
+fn read_whole(path: &AbsPath, kind: Content) -> Result<Option<Vec<u8>>, i32> {
     const LARGEST: usize = 4 << 20;
     let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
     let file = match call::openat(libc::AT_FDCWD, &text(path.as_bytes()), flags) {
@@ -59,18 +64,28 @@ pub fn read_file(path: &AbsPath) -> Result<Option<Vec<u8>>, i32> {
         Err(Errno(libc::ENOENT | libc::ENOTDIR)) => return Ok(None),
         Err(error) => return Err(error.0),
     };
-    let content = read_to_end(file, LARGEST);
+    let content = read_to_end(file, LARGEST, kind);
     call::close(file);
     content.map(Some).map_err(|error| error.0)
 }
 
-fn read_to_end(file: i32, largest: usize) -> Result<Vec<u8>, Errno> {
+/// Whether a short read means the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Regular,
+    MadeUp,
+}
+
+fn read_to_end(file: i32, largest: usize, kind: Content) -> Result<Vec<u8>, Errno> {
     let mut content = vec![0; 4096];
     let mut length = 0;
     loop {
-        match call::read(file, &mut content[length..])? {
-            0 => break,
-            read => length += read,
+        let room = content.len() - length;
+        let read = call::read(file, &mut content[length..])?;
+        length += read;
+        // A regular file that does not fill the buffer ends there.
+        if read == 0 || (kind == Content::Regular && read < room) {
+            break;
         }
         if length > largest {
             return Err(Errno(libc::EFBIG));

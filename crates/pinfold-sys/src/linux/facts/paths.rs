@@ -23,11 +23,21 @@ const WORTH_READING: usize = 4;
 /// Directories that do not fit into one piece are asked instead.
 const PIECE: usize = 16 * 1024;
 
-/// Finds out what is at `paths`. `starts` are directories with many of them.
-pub(super) fn facts(paths: &BTreeSet<AbsPath>, starts: &[&AbsPath]) -> BTreeMap<AbsPath, PathFact> {
+/// Finds out what is at `paths`. `starts` are directories with many of them;
+/// `known` is one that is certain to exist and free of links.
+pub(super) fn facts(
+    paths: &BTreeSet<AbsPath>,
+    starts: &[&AbsPath],
+    known: Option<&AbsPath>,
+) -> BTreeMap<AbsPath, PathFact> {
     let mut found = BTreeMap::new();
     let mut grouped: BTreeMap<&AbsPath, Vec<&AbsPath>> = BTreeMap::new();
     for path in paths {
+        if known == Some(path) {
+            let fact = PathFact { kind: PathKind::Directory, real: path.clone() };
+            found.insert(path.clone(), fact);
+            continue;
+        }
         let start = starts
             .iter()
             .filter(|start| path != **start && path.starts_with(start))

@@ -15,8 +15,8 @@ pub(super) fn bound(profile: &Profile) -> Vec<AbsPath> {
     if profile.confinement == Confinement::Unconfined {
         return Vec::new();
     }
-    let Ok(Some(text)) =
-        AbsPath::posix("/proc/net/unix").map_or(Ok(None), |p| super::read_file(&p))
+    let Ok(Some(text)) = AbsPath::posix("/proc/net/unix")
+        .map_or(Ok(None), |p| super::read_whole(&p, super::Content::MadeUp))
     else {
         return Vec::new();
     };
