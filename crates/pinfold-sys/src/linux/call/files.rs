@@ -1,0 +1,104 @@
+//! Files and directories.
+
+use std::ffi::CStr;
+
+use super::super::raw::{arguments, call};
+use super::{Descriptor, Outcome, flag, numbers, path, pointer, reads};
+
+/// `struct open_how` of `openat2(2)`.
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// Opens a path without following any link, wherever it stands in the path.
+pub(crate) fn openat2_no_links(
+    directory: Descriptor,
+    name: &CStr,
+    flags: i32,
+) -> Outcome<Descriptor> {
+    const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+    const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+    let how = OpenHow {
+        flags: flags as u64,
+        mode: 0,
+        resolve: RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    let given = [flag(directory), path(name), pointer(&how), size_of::<OpenHow>()];
+    reads(libc::SYS_openat2, arguments(given)).map(|fd| fd as Descriptor)
+}
+
+/// Opens a path, following links, with the mode for a file it creates.
+pub(crate) fn openat(directory: Descriptor, name: &CStr, flags: i32) -> Outcome<Descriptor> {
+    let given = [flag(directory), path(name), flags as usize, 0o600];
+    reads(libc::SYS_openat, arguments(given)).map(|fd| fd as Descriptor)
+}
+
+/// `close(2)`; there is nothing to be done about an error.
+pub(crate) fn close(descriptor: Descriptor) {
+    let _ = numbers(libc::SYS_close, [flag(descriptor)]);
+}
+
+/// Closes every descriptor from `first` to `last`.
+pub(crate) fn close_range(first: u32, last: u32) -> Outcome<()> {
+    numbers(libc::SYS_close_range, [first as usize, last as usize, 0]).map(drop)
+}
+
+/// `write(2)`.
+pub(crate) fn write(descriptor: Descriptor, bytes: &[u8]) -> Outcome<usize> {
+    let given = [flag(descriptor), bytes.as_ptr() as usize, bytes.len()];
+    reads(libc::SYS_write, arguments(given))
+}
+
+/// `read(2)`.
+pub(crate) fn read(descriptor: Descriptor, buffer: &mut [u8]) -> Outcome<usize> {
+    let given = [flag(descriptor), buffer.as_mut_ptr() as usize, buffer.len()];
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into the buffer.
+    unsafe { call(libc::SYS_read, arguments(given)) }
+}
+
+/// `getdents64(2)`: how much of the buffer was filled.
+pub(crate) fn getdents(directory: Descriptor, buffer: &mut [u8]) -> Outcome<usize> {
+    let given = [flag(directory), buffer.as_mut_ptr() as usize, buffer.len()];
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into the buffer.
+    unsafe { call(libc::SYS_getdents64, arguments(given)) }
+}
+
+/// The type and mode of what is at a path, the last link not followed.
+pub(crate) fn mode_of(name: &CStr) -> Outcome<u32> {
+    // SAFETY: `stat` is integers only, all zero is a value of it.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    let given = [
+        flag(libc::AT_FDCWD),
+        path(name),
+        std::ptr::from_mut(&mut found) as usize,
+        libc::AT_SYMLINK_NOFOLLOW as usize,
+    ];
+    // SAFETY: the kernel writes one `stat`.
+    unsafe { call(libc::SYS_newfstatat, arguments(given)) }?;
+    Ok(found.st_mode)
+}
+
+/// `mkdirat(2)`.
+pub(crate) fn mkdirat(directory: Descriptor, name: &CStr, mode: u32) -> Outcome<()> {
+    let given = [flag(directory), path(name), mode as usize];
+    reads(libc::SYS_mkdirat, arguments(given)).map(drop)
+}
+
+/// Makes an empty regular file.
+pub(crate) fn mknodat_file(directory: Descriptor, name: &CStr, mode: u32) -> Outcome<()> {
+    let given = [flag(directory), path(name), (libc::S_IFREG | mode) as usize, 0];
+    reads(libc::SYS_mknodat, arguments(given)).map(drop)
+}
+
+/// `symlinkat(2)`.
+pub(crate) fn symlinkat(target: &CStr, directory: Descriptor, name: &CStr) -> Outcome<()> {
+    reads(libc::SYS_symlinkat, arguments([path(target), flag(directory), path(name)])).map(drop)
+}
+
+/// `chdir(2)`.
+pub(crate) fn chdir(directory: &CStr) -> Outcome<()> {
+    reads(libc::SYS_chdir, arguments([path(directory)])).map(drop)
+}

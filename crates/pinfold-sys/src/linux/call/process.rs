@@ -1,0 +1,283 @@
+//! Processes and what restricts them.
+
+use std::ffi::CStr;
+
+use super::super::raw::{Errno, arguments, call};
+use super::{Descriptor, Outcome, flag, numbers, path, pointer, reads};
+
+/// `CAP_*` sets for `capset(2)`.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// `struct landlock_ruleset_attr`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LandlockRuleset {
+    pub(crate) handled_access_fs: u64,
+    pub(crate) handled_access_net: u64,
+    pub(crate) scoped: u64,
+}
+
+/// `prctl(2)` with numbers only.
+pub(crate) fn prctl(option: i32, value: usize) -> Outcome<()> {
+    numbers(libc::SYS_prctl, [flag(option), value, 0, 0, 0]).map(drop)
+}
+
+/// Gives up every capability.
+pub(crate) fn drop_capabilities() -> Outcome<()> {
+    let header = [CAPABILITY_VERSION_3, 0];
+    let none = [0u32; 6];
+    reads(libc::SYS_capset, arguments([pointer(&header), pointer(&none)])).map(drop)
+}
+
+/// Installs a system-call filter on this process.
+pub(crate) fn seccomp_filter(program: &[libc::sock_filter]) -> Outcome<()> {
+    const SECCOMP_SET_MODE_FILTER: usize = 1;
+    let program =
+        libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let given = [SECCOMP_SET_MODE_FILTER, 0, pointer(&program)];
+    reads(libc::SYS_seccomp, arguments(given)).map(drop)
+}
+
+/// `landlock_create_ruleset(2)`.
+pub(crate) fn landlock_create_ruleset(ruleset: &LandlockRuleset) -> Outcome<Descriptor> {
+    let given = [pointer(ruleset), size_of::<LandlockRuleset>(), 0];
+    reads(libc::SYS_landlock_create_ruleset, arguments(given)).map(|fd| fd as Descriptor)
+}
+
+/// The version of Landlock, 0 for none.
+pub(crate) fn landlock_version() -> u32 {
+    const LANDLOCK_CREATE_RULESET_VERSION: usize = 1;
+    let given = [0, 0, LANDLOCK_CREATE_RULESET_VERSION];
+    numbers(libc::SYS_landlock_create_ruleset, given).unwrap_or(0) as u32
+}
+
+/// `landlock_restrict_self(2)`.
+pub(crate) fn landlock_restrict_self(ruleset: Descriptor) -> Outcome<()> {
+    numbers(libc::SYS_landlock_restrict_self, [flag(ruleset), 0]).map(drop)
+}
+
+/// `kill(2)`.
+pub(crate) fn kill(process: i32, signal: i32) -> Outcome<()> {
+    numbers(libc::SYS_kill, [flag(process), flag(signal)]).map(drop)
+}
+
+/// `getpid(2)`.
+pub(crate) fn getpid() -> i32 {
+    numbers(libc::SYS_getpid, []).unwrap_or(0) as i32
+}
+
+/// `setpgid(2)` for a group of the caller's own.
+pub(crate) fn setpgid_self() -> Outcome<()> {
+    numbers(libc::SYS_setpgid, [0, 0]).map(drop)
+}
+
+/// `pidfd_open(2)`.
+pub(crate) fn pidfd_open(process: i32) -> Outcome<Descriptor> {
+    numbers(libc::SYS_pidfd_open, [flag(process), 0]).map(|fd| fd as Descriptor)
+}
+
+/// `pidfd_send_signal(2)`.
+pub(crate) fn pidfd_send_signal(pidfd: Descriptor, signal: i32) -> Outcome<()> {
+    numbers(libc::SYS_pidfd_send_signal, [flag(pidfd), flag(signal), 0, 0]).map(drop)
+}
+
+/// What `wait4(2)` says about a child.
+#[derive(Clone, Copy)]
+pub(crate) struct Waited {
+    pub(crate) process: i32,
+    pub(crate) status: i32,
+}
+
+/// `wait4(2)` without resource usage.
+pub(crate) fn wait4(process: i32, options: i32) -> Outcome<Waited> {
+    let mut status = 0i32;
+    let given = [flag(process), std::ptr::from_mut(&mut status) as usize, flag(options), 0];
+    // SAFETY: the kernel writes one integer.
+    let process = unsafe { call(libc::SYS_wait4, arguments(given)) }? as i32;
+    Ok(Waited { process, status })
+}
+
+/// Whether a child has stopped since this was last asked; it is not reaped.
+pub(crate) fn has_stopped(process: i32) -> bool {
+    const P_PID: usize = 1;
+    // `siginfo_t` is 128 bytes; all zero means that nothing has happened.
+    let mut record = [0u64; 16];
+    let given = [
+        P_PID,
+        flag(process),
+        std::ptr::from_mut(&mut record) as usize,
+        (libc::WSTOPPED | libc::WNOHANG) as usize,
+        0,
+    ];
+    // SAFETY: the kernel writes one `siginfo_t` into the record.
+    let waited = unsafe { call(libc::SYS_waitid, arguments(given)) };
+    waited.is_ok() && record[0] != 0
+}
+
+/// `wait4(2)` with the resource usage of the child and of its children.
+pub(crate) fn wait4_usage(process: i32) -> Outcome<(Waited, libc::rusage)> {
+    let mut status = 0i32;
+    // SAFETY: `rusage` is integers only, all zero is a value of it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let given = [
+        flag(process),
+        std::ptr::from_mut(&mut status) as usize,
+        0,
+        std::ptr::from_mut(&mut usage) as usize,
+    ];
+    // SAFETY: the kernel writes one integer and one `rusage`.
+    let process = unsafe { call(libc::SYS_wait4, arguments(given)) }? as i32;
+    Ok((Waited { process, status }, usage))
+}
+
+/// Sets both bounds of a resource limit.
+pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> Outcome<()> {
+    let limit = [soft, hard];
+    let given = [0, resource as usize, pointer(&limit), 0];
+    reads(libc::SYS_prlimit64, arguments(given)).map(drop)
+}
+
+/// The effective user and group that the process was started with.
+pub(crate) fn identity() -> (u32, u32) {
+    // SAFETY: the auxiliary vector is there from the start and never changes.
+    let user = unsafe { libc::getauxval(libc::AT_EUID) };
+    // SAFETY: as above.
+    let group = unsafe { libc::getauxval(libc::AT_EGID) };
+    (user as u32, group as u32)
+}
+
+/// Turns the loopback interface of this network namespace on.
+pub(crate) fn loopback_up() -> Outcome<()> {
+    /// `struct ifreq` with `ifr_flags`.
+    #[repr(C)]
+    struct InterfaceFlags {
+        name: [u8; 16],
+        flags: i16,
+        rest: [u8; 22],
+    }
+    let mut name = [0; 16];
+    name[..2].copy_from_slice(b"lo");
+    let request =
+        InterfaceFlags { name, flags: (libc::IFF_UP | libc::IFF_RUNNING) as i16, rest: [0; 22] };
+    let kind = (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as usize;
+    let socket = numbers(libc::SYS_socket, [libc::AF_INET as usize, kind, 0])? as Descriptor;
+    let given = [flag(socket), libc::SIOCSIFFLAGS as usize, pointer(&request)];
+    // The socket goes when all descriptors of the first process go.
+    reads(libc::SYS_ioctl, arguments(given)).map(drop)
+}
+
+/// Replaces the process; returns only when that failed.
+///
+/// `arguments` and `environment` end with a null pointer.
+///
+/// # Safety
+/// Every pointer but the last leads to a C string that is alive.
+pub(crate) unsafe fn execve(
+    program: &CStr,
+    argument_vector: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+) -> Errno {
+    let given = [path(program), argument_vector.as_ptr() as usize, environment.as_ptr() as usize];
+    // SAFETY: the caller vouches for the vectors.
+    match unsafe { call(libc::SYS_execve, arguments(given)) } {
+        Err(error) => error,
+        Ok(_) => Errno(0),
+    }
+}
+
+/// Ends the process without running anything else of it.
+pub(crate) fn exit(status: i32) -> ! {
+    loop {
+        let _ = numbers(libc::SYS_exit_group, [flag(status)]);
+    }
+}
+
+/// A stack for a process that shares this one's memory. Its pages exist only
+/// once they are written.
+pub(crate) struct Stack {
+    base: usize,
+    size: usize,
+}
+
+/// Where a stack begins: it grows downwards.
+#[derive(Clone, Copy)]
+pub(crate) struct StackTop(usize);
+
+/// Room that no process of ours comes near to using.
+const STACK: usize = 128 * 1024;
+
+impl Stack {
+    /// Maps a stack.
+    pub(crate) fn map() -> Outcome<Stack> {
+        Stack::map_all(STACK)
+    }
+
+    /// Maps two stacks at once; the second is the upper half.
+    pub(crate) fn map_two() -> Outcome<Stack> {
+        Stack::map_all(2 * STACK)
+    }
+
+    fn map_all(size: usize) -> Outcome<Stack> {
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+        let given = [0, size, protection, flags as usize, usize::MAX, 0];
+        numbers(libc::SYS_mmap, given).map(|base| Stack { base, size })
+    }
+
+    /// The top of the lower, or only, stack.
+    pub(crate) fn lower(&self) -> StackTop {
+        StackTop(self.base + STACK)
+    }
+
+    /// The top of the upper stack.
+    pub(crate) fn upper(&self) -> StackTop {
+        StackTop(self.base + self.size)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = numbers(libc::SYS_munmap, [self.base, self.size]);
+    }
+}
+
+/// The time since some moment in the past, unaffected by changes of the clock.
+/// A system call costs less here than the two pages that a faster way touches.
+pub(crate) fn monotonic() -> std::time::Duration {
+    let mut time = [0u64; 2];
+    let given = [libc::CLOCK_MONOTONIC as usize, std::ptr::from_mut(&mut time) as usize];
+    // SAFETY: the kernel writes seconds and nanoseconds, 64 bits each.
+    let _ = unsafe { call(libc::SYS_clock_gettime, arguments(given)) };
+    std::time::Duration::new(time[0], time[1] as u32)
+}
+
+/// Starts a process that shares this one's memory, on a stack of its own.
+///
+/// # Safety
+/// `stack` is used by no other process; it and whatever `argument` leads to
+/// outlive the new process or its `execve`; `entry` makes only calls of this
+/// module.
+pub(crate) unsafe fn clone_sharing_memory(
+    entry: extern "C" fn(*mut libc::c_void) -> i32,
+    stack: StackTop,
+    flags: i32,
+    argument: *mut libc::c_void,
+    pidfd: &mut Descriptor,
+) -> Outcome<i32> {
+    // SAFETY: the stack is this process's own and large enough, the rest is
+    // vouched for by the caller.
+    let process = unsafe {
+        libc::clone(
+            entry,
+            stack.0 as *mut libc::c_void,
+            flags | libc::CLONE_VM,
+            argument,
+            std::ptr::from_mut(pidfd),
+        )
+    };
+    if process < 0 {
+        let error = std::io::Error::last_os_error().raw_os_error();
+        return Err(Errno(error.unwrap_or(libc::EPERM)));
+    }
+    Ok(process)
+}
