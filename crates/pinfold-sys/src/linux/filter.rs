@@ -52,6 +52,12 @@ enum Leaf {
     Requests(&'static [u32]),
 }
 
+/// From `asm-generic/unistd.h`; the libc crate leaves it out for 64-bit ARM.
+#[cfg(target_arch = "x86_64")]
+const KEXEC_FILE_LOAD: libc::c_long = libc::SYS_kexec_file_load;
+#[cfg(target_arch = "aarch64")]
+const KEXEC_FILE_LOAD: libc::c_long = 294;
+
 /// Refused with EPERM under every plan.
 const ALWAYS: &[libc::c_long] = &[
     libc::SYS_acct,
@@ -62,7 +68,7 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_fanotify_init,
     libc::SYS_finit_module,
     libc::SYS_init_module,
-    libc::SYS_kexec_file_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
     libc::SYS_lookup_dcookie,
