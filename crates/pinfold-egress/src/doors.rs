@@ -1,0 +1,277 @@
+//! The doors: listening sockets, and what the first byte on them says.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pinfold_policy::net::Host;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::dns::{Names, answer, is_fake, serve_stream};
+use crate::farewell::{ACCESS_DENIED, ssh_disconnect};
+use crate::gate::{Gate, Request};
+use crate::hello::{HelloError, client_hello};
+use crate::http::{self, Scope, first_line_is_request};
+use crate::link::Link;
+use crate::refusal::{Protocol, Reason, Refusal};
+use crate::{socks, tunnel};
+
+/// Pause when the system has no descriptor left for a connection.
+const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
+
+/// Time for a refused client to show what it speaks.
+const SHOW: Duration = Duration::from_secs(2);
+
+/// Time for open connections to deliver their last bytes when the run ends.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// Largest question over UDP.
+const LARGEST_QUESTION: usize = 4096;
+
+/// A listening socket and what it is for. It may belong to another network
+/// namespace than this process.
+#[derive(Debug)]
+pub enum Door {
+    /// HTTP, CONNECT, SOCKS 5 and SOCKS 4a, told apart by the first byte.
+    Proxy(std::net::TcpListener),
+    /// Connections that were meant for somewhere else: their local address is
+    /// where to. Addresses that [`Names`] handed out stand for their names.
+    Captured(std::net::TcpListener),
+    /// Connections that all go to one host and port, such as a service on the
+    /// host's loopback that a rule allows.
+    Forward(std::net::TcpListener, Host, u16),
+    /// Questions to a name server over UDP.
+    Names(std::net::UdpSocket),
+    /// Questions to a name server over TCP.
+    NamesStream(std::net::TcpListener),
+}
+
+/// Everything a door needs.
+#[derive(Clone)]
+pub(crate) struct House {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) names: Arc<Mutex<Names>>,
+    connections: Arc<Semaphore>,
+}
+
+/// What an accepted connection is for.
+#[derive(Clone)]
+enum Purpose {
+    Proxy,
+    Captured,
+    Forward(Host, u16),
+    Names,
+}
+
+impl House {
+    pub(crate) fn new(gate: Arc<Gate>) -> House {
+        let Gate { bounds, .. } = gate.as_ref();
+        let names = Arc::new(Mutex::new(Names::new(bounds.names)));
+        let connections = Arc::new(Semaphore::new(bounds.connections));
+        House { gate, names, connections }
+    }
+
+    /// Opens the doors and serves until `end` comes.
+    pub(crate) async fn serve(
+        &self,
+        doors: Vec<Door>,
+        end: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let mut open = JoinSet::new();
+        for door in doors {
+            let house = self.clone();
+            match door {
+                Door::Proxy(listener) => {
+                    open.spawn(house.accept(registered(listener)?, Purpose::Proxy));
+                }
+                Door::Captured(listener) => {
+                    open.spawn(house.accept(registered(listener)?, Purpose::Captured));
+                }
+                Door::Forward(listener, host, port) => {
+                    let purpose = Purpose::Forward(host, port);
+                    open.spawn(house.accept(registered(listener)?, purpose));
+                }
+                Door::NamesStream(listener) => {
+                    open.spawn(house.accept(registered(listener)?, Purpose::Names));
+                }
+                Door::Names(socket) => {
+                    socket.set_nonblocking(true)?;
+                    open.spawn(house.name_server(UdpSocket::from_std(socket)?));
+                }
+            }
+        }
+        end.await;
+        open.abort_all();
+        // What was sent before the end still goes out, for a moment.
+        let all = u32::try_from(self.gate.bounds.connections).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(DRAIN, self.connections.acquire_many(all)).await;
+        Ok(())
+    }
+
+    /// Accepts until it is dropped; a connection without room is refused.
+    async fn accept(self, listener: TcpListener, purpose: Purpose) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (house, purpose) = (self.clone(), purpose.clone());
+                    match self.connections.clone().try_acquire_owned() {
+                        Ok(place) => {
+                            tokio::spawn(async move {
+                                house.enter(stream, purpose).await;
+                                drop(place);
+                            });
+                        }
+                        Err(_) => house.no_room(&stream, &purpose),
+                    }
+                }
+                // A client that gave up; or no descriptor, until some are closed.
+                Err(_) => tokio::time::sleep(NO_DESCRIPTOR).await,
+            }
+        }
+    }
+
+    fn no_room(&self, stream: &TcpStream, purpose: &Purpose) {
+        let protocol = match purpose {
+            Purpose::Proxy => Protocol::Http,
+            Purpose::Captured | Purpose::Forward(..) => Protocol::Tcp,
+            Purpose::Names => Protocol::Dns,
+        };
+        let refusal = self.gate.unread(protocol, Reason::Limit, "too many connections at once");
+        self.gate.refused(&refusal);
+        if protocol == Protocol::Http {
+            // Without waiting: whoever floods does not get more.
+            let _ = stream.try_write(&refusal.http(false));
+        }
+    }
+
+    async fn enter(&self, stream: TcpStream, purpose: Purpose) {
+        let local = stream.local_addr();
+        let mut client = Link::new(stream, self.gate.bounds.idle_time);
+        match (purpose, local) {
+            (Purpose::Proxy, _) => {
+                let first = tokio::time::timeout(self.gate.bounds.head_time, client.fill());
+                if !matches!(first.await, Ok(Ok(true))) {
+                    return;
+                }
+                match client.ahead.bytes().first() {
+                    Some(version @ (4 | 5)) => {
+                        let version = *version;
+                        socks::serve(&self.gate, client, version).await;
+                    }
+                    _ => http::serve(&self.gate, client, Scope::Proxy, None).await,
+                }
+            }
+            (Purpose::Forward(host, port), _) => {
+                self.pass(client, Request::new(Protocol::Tcp, host, port)).await;
+            }
+            (Purpose::Captured, Ok(local)) => {
+                if let Some(request) = self.captured(local) {
+                    self.pass(client, request).await;
+                }
+            }
+            (Purpose::Names, _) => serve_stream(&self.gate, &self.names, client).await,
+            (Purpose::Captured, Err(_)) => {}
+        }
+    }
+
+    /// What a connection to this address was meant for; nothing when it was meant
+    /// for the command's own loopback.
+    fn captured(&self, local: SocketAddr) -> Option<Request> {
+        let host = match Host::from(local.ip()) {
+            Host::Address(address) if address.is_loopback() => return None,
+            Host::Address(IpAddr::V4(address)) if is_fake(address) => {
+                let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+                match names.name(address) {
+                    Some(name) => Host::Name(name.into()),
+                    None => Host::Address(IpAddr::V4(address)),
+                }
+            }
+            host => host,
+        };
+        Some(Request::new(Protocol::Tcp, host, local.port()))
+    }
+
+    async fn pass(&self, client: Link, request: Request) {
+        match tunnel::open(&self.gate, &request).await {
+            Ok((grant, origin)) => tunnel::carry(&self.gate, client, origin, request, grant).await,
+            Err(refusal) => self.turn_away(client, request, refusal).await,
+        }
+    }
+
+    /// Refuses a captured client in words that it understands.
+    async fn turn_away(&self, mut client: Link, request: Request, mut refusal: Box<Refusal>) {
+        const SSH: u16 = 22;
+        let spoken = if request.port == SSH {
+            Spoken::Ssh
+        } else {
+            tokio::time::timeout(SHOW, spoken(&mut client)).await.unwrap_or(Spoken::Unknown)
+        };
+        if let (Spoken::Tls(name), Some(request)) = (&spoken, &mut refusal.request) {
+            request.sni.clone_from(name);
+        }
+        self.gate.refused(&refusal);
+        let words = match spoken {
+            Spoken::Ssh => ssh_disconnect(&refusal.line()),
+            Spoken::Tls(_) => ACCESS_DENIED.to_vec(),
+            Spoken::Http => refusal.http(false),
+            Spoken::Unknown => Vec::new(),
+        };
+        // The client may have gone already.
+        let _ = client.write(&words).await;
+        client.finish().await;
+    }
+
+    async fn name_server(self, socket: UdpSocket) {
+        let mut question = vec![0; LARGEST_QUESTION];
+        loop {
+            let Ok((length, from)) = socket.recv_from(&mut question).await else {
+                // An earlier answer could not be delivered; the socket lives on.
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let question = question.get(..length).unwrap_or_default();
+            if let Some(reply) = answer(&self.gate.policy, &self.names, question) {
+                // A lost answer is asked for again.
+                let _ = socket.send_to(&reply.message, from).await;
+            }
+        }
+    }
+}
+
+fn registered(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// What a refused client speaks.
+enum Spoken {
+    Ssh,
+    Tls(Option<String>),
+    Http,
+    Unknown,
+}
+
+async fn spoken(client: &mut Link) -> Spoken {
+    loop {
+        let bytes = client.ahead.bytes();
+        let known = match bytes.first() {
+            None => None,
+            Some(22) => match client_hello(bytes) {
+                Ok(hello) => Some(Spoken::Tls(hello.server_name)),
+                Err(HelloError::Incomplete) => None,
+                Err(HelloError::Invalid) => Some(Spoken::Unknown),
+            },
+            Some(_) => first_line_is_request(bytes)
+                .map(|is| if is { Spoken::Http } else { Spoken::Unknown }),
+        };
+        if let Some(known) = known {
+            return known;
+        }
+        if !matches!(client.fill().await, Ok(true)) {
+            return Spoken::Unknown;
+        }
+    }
+}

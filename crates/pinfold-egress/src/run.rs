@@ -1,0 +1,101 @@
+//! One proxy for one run.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use pinfold_policy::profile::NetPolicy;
+use tokio::sync::oneshot;
+
+use crate::doors::{Door, House};
+use crate::gate::Gate;
+use crate::journal::Report;
+use crate::options::Options;
+
+/// A proxy that has not opened its doors yet.
+pub struct Egress {
+    house: House,
+}
+
+/// A proxy at work on a thread of its own. Dropping it stops it.
+pub struct Running {
+    gate: Arc<Gate>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Egress {
+    /// A proxy for this policy, which stays as it is for the whole run.
+    pub fn new(policy: NetPolicy, options: Options) -> Egress {
+        Egress { house: House::new(Arc::new(Gate::new(policy, options))) }
+    }
+
+    /// Opens the doors and serves until `end` comes; open connections then have a
+    /// moment to deliver what was sent. Must run inside a tokio runtime with time
+    /// and network; connections that outlive the call end with that runtime.
+    ///
+    /// # Errors
+    /// When a door's socket cannot be used.
+    pub async fn serve(&self, doors: Vec<Door>, end: impl Future<Output = ()>) -> io::Result<()> {
+        self.house.serve(doors, end).await
+    }
+
+    /// Serves on a thread of its own. Call it before the command starts and
+    /// [`Running::stop`] once the command's last process has gone: until then the
+    /// doors keep their network namespace alive.
+    ///
+    /// # Errors
+    /// When the thread or its event queue cannot be made.
+    pub fn start(self, doors: Vec<Door>) -> io::Result<Running> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let gate = self.house.gate.clone();
+        let thread = std::thread::Builder::new().name("egress".into()).spawn(move || {
+            let end = async {
+                // A sender that is gone means stop as well.
+                let _ = stopped.await;
+            };
+            let result = runtime.block_on(self.serve(doors, end));
+            // Not waiting for a resolver or a decider that hangs.
+            runtime.shutdown_background();
+            result
+        })?;
+        Ok(Running { gate, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// What happened so far.
+    pub fn report(&self) -> Report {
+        self.house.gate.journal.report()
+    }
+}
+
+impl Running {
+    /// What happened so far.
+    pub fn report(&self) -> Report {
+        self.gate.journal.report()
+    }
+
+    /// Closes every connection and door, and says what happened.
+    pub fn stop(mut self) -> Report {
+        self.end();
+        self.report()
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // A thread that has ended hears nothing.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            // A door that could not be used has refused everything already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

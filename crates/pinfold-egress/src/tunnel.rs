@@ -1,0 +1,203 @@
+//! Tunnels: what flows through one must be for the host that it was opened for.
+
+use std::io;
+
+use pinfold_policy::net::{Host, HostReason, decide_host};
+use pinfold_policy::profile::NetMode;
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
+
+use crate::farewell::ACCESS_DENIED;
+use crate::gate::{Gate, Grant, Request};
+use crate::hello::{HelloError, client_hello};
+use crate::http::{self, Route, Scope, first_line_is_request, is_web};
+use crate::journal::Event;
+use crate::link::{BLOCK, Link};
+use crate::refusal::{Reason, Refusal};
+
+/// What a client begins with.
+enum Opening {
+    Tls(Option<String>),
+    Http,
+    /// Neither, or the server spoke first.
+    Other,
+    /// A hello or a request line that never came, or makes no sense.
+    Unclear(&'static str),
+    Closed,
+}
+
+/// Admits a tunnel and connects it, but sends nothing.
+pub(crate) async fn open(gate: &Gate, request: &Request) -> Result<(Grant, Link), Box<Refusal>> {
+    let grant = gate.admit(request).await?;
+    if gate.policy.mode == NetMode::Limited && request.port == 443 {
+        let detail = "limited mode reads every request, and TLS cannot be read";
+        return Err(Refusal::new(grant.id, request, Reason::Method, detail));
+    }
+    let origin = gate.reach(request, &grant).await?;
+    Ok((grant, origin))
+}
+
+/// Serves one CONNECT request.
+pub(crate) async fn connect(gate: &Gate, mut client: Link, request: Request) {
+    match open(gate, &request).await {
+        Ok((grant, origin)) => {
+            if client.write(b"HTTP/1.1 200 Connection established\r\n\r\n").await.is_ok() {
+                carry(gate, client, origin, request, grant).await;
+            }
+        }
+        Err(refusal) => {
+            gate.refused(&refusal);
+            // The client may have gone already.
+            let _ = client.write(&refusal.http(false)).await;
+            client.finish().await;
+        }
+    }
+}
+
+/// Looks at what the client begins with, and lets it through if it fits.
+pub(crate) async fn carry(
+    gate: &Gate,
+    mut client: Link,
+    mut origin: Link,
+    mut request: Request,
+    grant: Grant,
+) {
+    let opening = first_words(gate, &mut client, &mut origin, request.port).await;
+    let limited = gate.policy.mode == NetMode::Limited;
+    let refusal = match opening {
+        Ok(Opening::Http) => {
+            let scope = Scope::Tunnel(request.host.clone(), request.port);
+            let route =
+                Route { link: origin, host: request.host, port: request.port, id: grant.id };
+            // The conversation and the tunnel call each other.
+            return Box::pin(http::serve(gate, client, scope, Some(route))).await;
+        }
+        Ok(Opening::Tls(name)) => {
+            request.sni = name;
+            if limited {
+                Some((Reason::Method, "limited mode reads every request, and TLS cannot be read"))
+            } else {
+                name_mismatch(gate, &request)
+            }
+        }
+        Ok(Opening::Other) if limited => {
+            Some((Reason::Method, "limited mode lets only readable HTTP requests through"))
+        }
+        Ok(Opening::Other) if is_web(request.port) => {
+            Some((Reason::Unsupported, "neither TLS nor HTTP on a port of the web"))
+        }
+        Ok(Opening::Other) => None,
+        Ok(Opening::Unclear(why)) => Some((Reason::Malformed, why)),
+        Ok(Opening::Closed) | Err(_) => {
+            gate.journal.record(&Event::Closed { id: grant.id, sent: 0, received: 0 });
+            return;
+        }
+    };
+    match refusal {
+        None => relay(gate, client, origin, grant.id).await,
+        Some((reason, detail)) => {
+            let refusal = Refusal::new(grant.id, &request, reason, detail);
+            gate.refused(&refusal);
+            if client.ahead.bytes().first() == Some(&22) {
+                // The client may have gone already.
+                let _ = client.write(&ACCESS_DENIED).await;
+            }
+            client.finish().await;
+        }
+    }
+}
+
+/// Whether the name in the hello is another one than the tunnel's. A tunnel to
+/// an address may name anything that no rule denies; a port that is not the
+/// web's may go without a name.
+fn name_mismatch(gate: &Gate, request: &Request) -> Option<(Reason, &'static str)> {
+    let mismatch = |why| Some((Reason::SniMismatch, why));
+    let Some(name) = &request.sni else {
+        return match &request.host {
+            Host::Name(_) if is_web(request.port) => mismatch("the TLS hello names no host"),
+            _ => None,
+        };
+    };
+    let Ok(named) = Host::parse(name) else {
+        return mismatch("the TLS hello names something that is no host");
+    };
+    match &request.host {
+        host if *host == named => None,
+        Host::Name(_) => mismatch("the TLS hello names another host than the tunnel"),
+        Host::Address(_) => match decide_host(&gate.policy, &named, request.port).reason {
+            HostReason::Denied => mismatch("the TLS hello names a host that is denied"),
+            _ => None,
+        },
+    }
+}
+
+/// Reads until it is clear what the client speaks. Where the client need not
+/// speak first, what the server says passes meanwhile.
+async fn first_words(
+    gate: &Gate,
+    client: &mut Link,
+    origin: &mut Link,
+    port: u16,
+) -> io::Result<Opening> {
+    if !is_web(port) && client.ahead.is_empty() {
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_origin, _) = origin.split();
+        tokio::select! {
+            more = from_client.fill() => if !more? {
+                return Ok(Opening::Other);
+            },
+            more = from_origin.fill() => {
+                if more? {
+                    let said = from_origin.ahead().take_all();
+                    to_client.write_all(&said).await?;
+                }
+                return Ok(Opening::Other);
+            }
+        }
+    }
+    let reading = async {
+        loop {
+            if let Some(opening) = opening(client.ahead.bytes(), gate.bounds.head) {
+                return Ok(opening);
+            }
+            if !client.fill().await? {
+                return Ok(if client.ahead.is_empty() { Opening::Closed } else { Opening::Other });
+            }
+        }
+    };
+    let late = Ok(Opening::Unclear("the client did not say what it wants in time"));
+    tokio::time::timeout(gate.bounds.head_time, reading).await.unwrap_or(late)
+}
+
+/// What these first bytes are; nothing when more are needed.
+fn opening(bytes: &[u8], most: usize) -> Option<Opening> {
+    match bytes.first()? {
+        22 => match client_hello(bytes) {
+            Ok(hello) => Some(Opening::Tls(hello.server_name)),
+            Err(HelloError::Incomplete) if bytes.len() < most => None,
+            Err(HelloError::Incomplete) => Some(Opening::Unclear("the TLS hello is too long")),
+            Err(HelloError::Invalid) => Some(Opening::Unclear("the TLS hello is malformed")),
+        },
+        _ => match first_line_is_request(bytes)? {
+            true => Some(Opening::Http),
+            false => Some(Opening::Other),
+        },
+    }
+}
+
+/// Copies both ways until both sides have closed; one side may close first.
+pub(crate) async fn relay(gate: &Gate, mut client: Link, mut origin: Link, id: u64) {
+    let (out, back) = (client.ahead.take_all(), origin.ahead.take_all());
+    let (mut sent, mut received) = (out.len() as u64, back.len() as u64);
+    let copying = async {
+        origin.write(&out).await?;
+        client.write(&back).await?;
+        let (a, b) = (&mut client.stream, &mut origin.stream);
+        copy_bidirectional_with_sizes(a, b, BLOCK, BLOCK).await
+    };
+    // A reset ends a tunnel like any other end.
+    if let Ok((out, back)) = copying.await {
+        sent += out;
+        received += back;
+    }
+    gate.journal.record(&Event::Closed { id, sent, received });
+}
