@@ -1,6 +1,7 @@
 //! Tunnels: what flows through one must be for the host that it was opened for.
 
 use std::io;
+use std::time::Duration;
 
 use pinfold_policy::net::{Host, HostReason, decide_host};
 use pinfold_policy::profile::NetMode;
@@ -13,6 +14,12 @@ use crate::http::{self, Route, Scope, first_line_is_request, is_web};
 use crate::journal::Event;
 use crate::link::{BLOCK, Link};
 use crate::refusal::{Reason, Refusal};
+
+/// First byte of a TLS client.
+const HANDSHAKE: u8 = 22;
+
+/// Wait for the rest of what may become a request line, where it need not be one.
+const SHORT_MESSAGE: Duration = Duration::from_millis(100);
 
 /// What a client begins with.
 enum Opening {
@@ -97,7 +104,7 @@ pub(crate) async fn carry(
         Some((reason, detail)) => {
             let refusal = Refusal::new(grant.id, &request, reason, detail);
             gate.refused(&refusal);
-            if client.ahead.bytes().first() == Some(&22) {
+            if client.ahead.bytes().first() == Some(&HANDSHAKE) {
                 // The client may have gone already.
                 let _ = client.write(&ACCESS_DENIED).await;
             }
@@ -154,6 +161,7 @@ async fn first_words(
             }
         }
     }
+    let may_be_short = !is_web(port) && client.ahead.bytes().first() != Some(&HANDSHAKE);
     let reading = async {
         loop {
             if let Some(opening) = opening(client.ahead.bytes(), gate.bounds.head) {
@@ -164,14 +172,20 @@ async fn first_words(
             }
         }
     };
+    if may_be_short {
+        // A protocol with short messages, or the slow beginning of a request,
+        // which may be anything on a port that is not the web's.
+        return tokio::time::timeout(SHORT_MESSAGE, reading).await.unwrap_or(Ok(Opening::Other));
+    }
     let late = Ok(Opening::Unclear("the client did not say what it wants in time"));
     tokio::time::timeout(gate.bounds.head_time, reading).await.unwrap_or(late)
 }
 
 /// What these first bytes are; nothing when more are needed.
 fn opening(bytes: &[u8], most: usize) -> Option<Opening> {
-    match bytes.first()? {
-        22 => match client_hello(bytes) {
+    match bytes {
+        [] => None,
+        [HANDSHAKE] | [HANDSHAKE, 3, ..] => match client_hello(bytes) {
             Ok(hello) => Some(Opening::Tls(hello.server_name)),
             Err(HelloError::Incomplete) if bytes.len() < most => None,
             Err(HelloError::Incomplete) => Some(Opening::Unclear("the TLS hello is too long")),

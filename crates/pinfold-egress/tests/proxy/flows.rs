@@ -66,6 +66,17 @@ fn n44_a_hello_in_single_bytes_passes() {
 }
 
 #[test]
+fn a_client_of_another_protocol_may_begin_with_one_letter() {
+    let scene = Scene::new(&["allow ok.test:8022"]);
+    let mut stream = scene.client();
+    stream.write_all(&tunnel("ok.test:8022", b"B")).unwrap();
+    read_head(&mut stream);
+    let mut back = [0];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(back, *b"B");
+}
+
+#[test]
 fn n44_a_silent_client_is_let_go() {
     let bounds = Bounds { head_time: Duration::from_millis(100), ..Bounds::default() };
     let scene = scene_with(&["allow ok.test"], Options { bounds, ..Options::default() });

@@ -114,7 +114,9 @@ impl Scene {
         for port in [80, 3000, 5432, 8443] {
             world.serve(port, http_server);
         }
-        world.serve(443, echo_server);
+        for port in [443, 8022] {
+            world.serve(port, echo_server);
+        }
         world.serve(22, banner_server);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let proxy = listener.local_addr().unwrap();
