@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pinfold_policy::net::Host;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::datagrams::Datagrams;
 use crate::dns::{Names, answer, is_fake, serve_stream};
 use crate::farewell::{ACCESS_DENIED, ssh_disconnect};
 use crate::gate::{Gate, Request};
@@ -19,7 +20,8 @@ use crate::link::Link;
 use crate::refusal::{Protocol, Reason, Refusal};
 use crate::{socks, tunnel};
 
-/// Pause when the system has no descriptor left for a connection.
+/// Pause when the system has no descriptor left for a connection, or reports an
+/// error on a socket that lives on.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
 
 /// Time for a refused client to show what it speaks.
@@ -27,9 +29,6 @@ const SHOW: Duration = Duration::from_secs(2);
 
 /// Time for open connections to deliver their last bytes when the run ends.
 const DRAIN: Duration = Duration::from_millis(200);
-
-/// Largest question over UDP.
-const LARGEST_QUESTION: usize = 4096;
 
 /// A listening socket and what it is for. It may belong to another network
 /// namespace than this process.
@@ -98,8 +97,7 @@ impl House {
                     open.spawn(house.accept(registered(listener)?, Purpose::Names));
                 }
                 Door::Names(socket) => {
-                    socket.set_nonblocking(true)?;
-                    open.spawn(house.name_server(UdpSocket::from_std(socket)?));
+                    open.spawn(house.name_server(Datagrams::new(socket)?));
                 }
             }
         }
@@ -224,18 +222,18 @@ impl House {
         client.finish().await;
     }
 
-    async fn name_server(self, socket: UdpSocket) {
-        let mut question = vec![0; LARGEST_QUESTION];
+    async fn name_server(self, mut socket: Datagrams) {
         loop {
-            let Ok((length, from)) = socket.recv_from(&mut question).await else {
+            let Ok((ends, questions)) = socket.receive().await else {
                 // An earlier answer could not be delivered; the socket lives on.
-                tokio::task::yield_now().await;
+                tokio::time::sleep(NO_DESCRIPTOR).await;
                 continue;
             };
-            let question = question.get(..length).unwrap_or_default();
-            if let Some(reply) = answer(&self.gate.policy, &self.names, question) {
-                // A lost answer is asked for again.
-                let _ = socket.send_to(&reply.message, from).await;
+            for question in questions {
+                if let Some(reply) = answer(&self.gate.policy, &self.names, &question) {
+                    // A lost answer is asked for again.
+                    let _ = socket.answer(ends, &reply.message).await;
+                }
             }
         }
     }

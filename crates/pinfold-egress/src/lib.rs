@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+mod datagrams;
 mod dial;
 mod dns;
 mod doors;

@@ -115,18 +115,21 @@ fn question(name: &str, kind: u16) -> Vec<u8> {
 
 #[test]
 fn n46_questions_are_answered_over_udp_and_tcp_and_nothing_is_resolved() {
-    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // On every address, and asked at one that is not the system's first choice.
+    let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+    let udp_address = (Ipv4Addr::new(127, 7, 7, 7), udp.local_addr().unwrap().port());
+    let tcp_address = tcp.local_addr().unwrap();
     let scene = Scene::with(policy(&["allow ok.test"]), Options::default(), |listener| {
         vec![Door::Proxy(listener), Door::Names(udp), Door::NamesStream(tcp)]
     });
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let ask = question("ok.test", 1);
-    client.send_to(&ask, udp_address).unwrap();
+    client.connect(udp_address).unwrap();
+    client.send(&ask).unwrap();
     let mut reply = [0; 512];
-    let (length, _) = client.recv_from(&mut reply).unwrap();
+    let length = client.recv(&mut reply).unwrap();
     let over_udp = reply[..length].to_vec();
     assert_eq!(&over_udp[length - 6..length - 2], &[0, 4, 198, over_udp[length - 3]]);
 
