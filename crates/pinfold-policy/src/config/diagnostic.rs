@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::place::Place;
 
+/// What helps where nothing more exact is known.
+const GENERAL_HINT: &str = "docs/configuration.md says what can be written there";
+
 /// A problem. `Display` prints it over several lines, without a final newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -43,10 +46,8 @@ impl fmt::Display for Diagnostic {
                 excerpt(f, &source.text, (line, column), (*start, *end))?;
             }
         }
-        match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
-            None => Ok(()),
-        }
+        let hint = self.hint.as_deref().unwrap_or(GENERAL_HINT);
+        write!(f, "\nhint: {hint}")
     }
 }
 

@@ -41,7 +41,10 @@ impl<'d> Fields<'d> {
     /// A string.
     pub(super) fn string(&mut self, key: &'static str) -> Option<At<String>> {
         let item = self.take(key)?;
-        string(item, &format!("{}.{key}", self.name), self.diagnostics)
+        {
+            let name = self.named(key);
+            string(item, &name, self.diagnostics)
+        }
     }
 
     /// A boolean.
@@ -60,7 +63,7 @@ impl<'d> Fields<'d> {
             Node::Integer(number) => match u32::try_from(number) {
                 Ok(value) if value > 0 => Some(At { value, place: item.place }),
                 _ => {
-                    let message = format!("{}.{key} must be between 1 and {}", self.name, u32::MAX);
+                    let message = format!("{} must be between 1 and {}", self.named(key), u32::MAX);
                     self.diagnostics.push(Diagnostic::at(&item.place, message));
                     None
                 }
@@ -76,7 +79,10 @@ impl<'d> Fields<'d> {
         words: &[(&'static str, T)],
     ) -> Option<At<T>> {
         let text = self.string(key)?;
-        word(&text, &format!("{}.{key}", self.name), words, self.diagnostics)
+        {
+            let name = self.named(key);
+            word(&text, &name, words, self.diagnostics)
+        }
     }
 
     /// A string that `parse` accepts.
@@ -89,7 +95,7 @@ impl<'d> Fields<'d> {
         match parse(&text.value) {
             Ok(value) => Some(At { value, place: text.place }),
             Err(reason) => {
-                let message = format!("cannot read {}.{key}: {reason}", self.name);
+                let message = format!("cannot read {}: {reason}", self.named(key));
                 self.diagnostics.push(Diagnostic::at(&text.place, message));
                 None
             }
@@ -99,7 +105,7 @@ impl<'d> Fields<'d> {
     /// An array of strings.
     pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<At<String>>> {
         let item = self.take(key)?;
-        let name = format!("{}.{key}", self.name);
+        let name = self.named(key);
         match item.node {
             Node::Array(items) => Some(
                 items
@@ -114,14 +120,14 @@ impl<'d> Fields<'d> {
     /// A table with free keys.
     pub(super) fn entries(&mut self, key: &'static str) -> Vec<(At<String>, Item)> {
         let Some(item) = self.take(key) else { return Vec::new() };
-        let name = format!("{}.{key}", self.name);
+        let name = self.named(key);
         entries(item, &name, self.diagnostics)
     }
 
     /// A table of its own.
     pub(super) fn table(&mut self, key: &'static str) -> Option<Fields<'_>> {
         let item = self.take(key)?;
-        let name = format!("{}.{key}", self.name);
+        let name = self.named(key);
         Some(Fields::of(item, name, self.diagnostics))
     }
 
@@ -146,8 +152,14 @@ impl<'d> Fields<'d> {
         }
     }
 
+    /// What messages call a key. The outermost tables have names of their own,
+    /// which are no part of it.
+    fn named(&self, key: &str) -> String {
+        if self.name.starts_with("the ") { key.into() } else { format!("{}.{key}", self.name) }
+    }
+
     fn wrong<T>(&mut self, key: &str, wanted: &str, node: &Node, place: &Place) -> Option<T> {
-        let message = format!("{}.{key} must be {wanted}, not {}", self.name, node.kind());
+        let message = format!("{} must be {wanted}, not {}", self.named(key), node.kind());
         self.diagnostics.push(Diagnostic::at(place, message));
         None
     }
