@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+mod bridge;
 mod datagrams;
 mod dial;
 mod dns;
@@ -47,6 +48,7 @@ mod tunnel;
 mod upstream;
 
 pub use ask::{Answer, Decider, Program, Question, Remember};
+pub use bridge::{BridgeError, bridge};
 pub use dns::{Names, Reply, answer};
 pub use doors::Door;
 pub use environment::{Loopback, ProxyAddress, proxy_variables};

@@ -7,9 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-/// Bytes per read and per write: larger than tokio's 8 KiB halves the cost of a
+/// Bytes per read of a body: larger than tokio's 8 KiB halves the cost of a
 /// transferred byte.
-pub(crate) const BLOCK: usize = 64 * 1024;
+const BLOCK: usize = 64 * 1024;
 
 /// First room for a head; it grows where needed.
 const FIRST_ROOM: usize = 4 * 1024;

@@ -53,7 +53,8 @@ impl Default for Options {
 /// Sizes, counts and times that keep hostile or broken peers in check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections served at once; the next one is refused.
+    /// Connections served at once; the next one is refused. Each takes two
+    /// descriptors of this process.
     pub connections: usize,
     /// Bytes of one HTTP head, or of one TLS hello.
     pub head: usize,
@@ -72,7 +73,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Bounds {
         Bounds {
-            connections: 512,
+            connections: 1024,
             head: 64 * 1024,
             names: 4096,
             head_time: Duration::from_secs(10),

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use pinfold_policy::net::{Host, HostReason, decide_host};
 use pinfold_policy::profile::NetMode;
-use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::farewell::ACCESS_DENIED;
 use crate::gate::{Gate, Grant, Request};
 use crate::hello::{HelloError, client_hello};
 use crate::http::{self, Route, Scope, first_line_is_request, is_web};
 use crate::journal::Event;
-use crate::link::{BLOCK, Link};
+use crate::link::Link;
 use crate::refusal::{Reason, Refusal};
 
 /// First byte of a TLS client.
@@ -20,6 +21,10 @@ const HANDSHAKE: u8 = 22;
 
 /// Wait for the rest of what may become a request line, where it need not be one.
 const SHORT_MESSAGE: Duration = Duration::from_millis(100);
+
+/// Bytes of a tunnel's buffer, in each direction: at first, and in full flow.
+const SMALLEST_BUFFER: usize = 16 * 1024;
+const LARGEST_BUFFER: usize = 256 * 1024;
 
 /// What a client begins with.
 enum Opening {
@@ -201,17 +206,38 @@ fn opening(bytes: &[u8], most: usize) -> Option<Opening> {
 /// Copies both ways until both sides have closed; one side may close first.
 pub(crate) async fn relay(gate: &Gate, mut client: Link, mut origin: Link, id: u64) {
     let (out, back) = (client.ahead.take_all(), origin.ahead.take_all());
-    let (mut sent, mut received) = (out.len() as u64, back.len() as u64);
-    let copying = async {
-        origin.write(&out).await?;
-        client.write(&back).await?;
-        let (a, b) = (&mut client.stream, &mut origin.stream);
-        copy_bidirectional_with_sizes(a, b, BLOCK, BLOCK).await
-    };
+    let (mut sent, mut received) = (0, 0);
+    let (mut from_client, mut to_client) = client.stream.split();
+    let (mut from_origin, mut to_origin) = origin.stream.split();
     // A reset ends a tunnel like any other end.
-    if let Ok((out, back)) = copying.await {
-        sent += out;
-        received += back;
-    }
+    let _ = tokio::try_join!(
+        pump(&out, &mut from_client, &mut to_origin, &mut sent),
+        pump(&back, &mut from_origin, &mut to_client, &mut received),
+    );
     gate.journal.record(&Event::Closed { id, sent, received });
+}
+
+/// Copies one way to the end, first what was read ahead. The buffer is small
+/// while little flows and grows with the stream: idle tunnels cost little memory
+/// and bulk few system calls.
+async fn pump(
+    ahead: &[u8],
+    from: &mut ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
+    count: &mut u64,
+) -> io::Result<()> {
+    to.write_all(ahead).await?;
+    *count += ahead.len() as u64;
+    let mut room = vec![0; SMALLEST_BUFFER];
+    loop {
+        let length = from.read(&mut room).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(room.get(..length).unwrap_or_default()).await?;
+        *count += length as u64;
+        if length == room.len() && length < LARGEST_BUFFER {
+            room = vec![0; length * 4];
+        }
+    }
 }

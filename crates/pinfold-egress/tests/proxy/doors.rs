@@ -1,9 +1,9 @@
 //! Doors for programs that know of no proxy.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 
-use pinfold_egress::{Door, Options};
+use pinfold_egress::{Door, Options, ProxyAddress, bridge};
 use pinfold_policy::net::Host;
 
 use crate::harness::{PATIENCE, Scene, hello, policy, read_all};
@@ -140,8 +140,31 @@ fn n46_questions_are_answered_over_udp_and_tcp_and_nothing_is_resolved() {
     stream.write_all(&framed).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut over_tcp = Vec::new();
-    std::io::Read::read_to_end(&mut stream, &mut over_tcp).unwrap();
+    stream.read_to_end(&mut over_tcp).unwrap();
     assert_eq!(over_tcp[2..], over_udp, "the same answer, with its length in front");
     assert_eq!(scene.world.asked.lock().unwrap().len(), 0, "N47");
     assert_eq!(read_all(&mut stream), "");
+}
+
+#[test]
+fn a_program_that_takes_a_command_gets_through_or_is_told_why() {
+    let options = Options { token: Some("secret".into()), ..Options::default() };
+    let scene =
+        Scene::with(policy(&["allow ok.test:22"]), options, |listener| vec![Door::Proxy(listener)]);
+    let proxy = |token: &str| ProxyAddress { address: scene.proxy, token: Some(token.into()) };
+    let host = |name| Host::parse(name).unwrap();
+    let mut stream = bridge(&proxy("secret"), &host("ok.test"), 22).unwrap();
+    let mut banner = [0; 16];
+    stream.read_exact(&mut banner).unwrap();
+    assert_eq!(&banner, b"SSH-2.0-origin\r\n");
+    for (token, expected) in [
+        (
+            "secret",
+            "Blocked by sandbox: deny.test:22: no rule covers this host; to allow: --net deny.test:22",
+        ),
+        ("wrong", "Sandbox proxy: request: the proxy needs the token of this run"),
+    ] {
+        let refused = bridge(&proxy(token), &host("deny.test"), 22).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
 }
