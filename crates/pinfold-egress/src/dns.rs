@@ -75,15 +75,6 @@ pub(crate) fn is_fake(address: Ipv4Addr) -> bool {
     (FIRST..FIRST + COUNT).contains(&u32::from(address))
 }
 
-/// An answer to a question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The whole message.
-    pub message: Vec<u8>,
-    /// The name that was asked for, when it could be read.
-    pub name: Option<String>,
-}
-
 /// How a question is answered.
 #[derive(Clone, Copy)]
 enum Outcome {
@@ -108,7 +99,7 @@ struct Question {
 /// A name with two or more labels, or one that a rule names, gets an address and
 /// no data of any other type; whether it may be reached is decided when a
 /// connection comes, so that the refusal can say why.
-pub fn answer(policy: &NetPolicy, names: &Mutex<Names>, message: &[u8]) -> Option<Reply> {
+pub fn answer(policy: &NetPolicy, names: &Mutex<Names>, message: &[u8]) -> Option<Vec<u8>> {
     const ANSWER: u8 = 0x80;
     const OPERATION: u8 = 0x78;
     let header = message.get(..HEADER)?;
@@ -117,14 +108,13 @@ pub fn answer(policy: &NetPolicy, names: &Mutex<Names>, message: &[u8]) -> Optio
         return None;
     }
     if flags & OPERATION != 0 {
-        return Some(Reply { message: reply(message, None, Outcome::NotImplemented), name: None });
+        return Some(reply(message, None, Outcome::NotImplemented));
     }
     let Some(question) = read_question(message) else {
-        return Some(Reply { message: reply(message, None, Outcome::Malformed), name: None });
+        return Some(reply(message, None, Outcome::Malformed));
     };
     let outcome = outcome(policy, names, &question);
-    let message = reply(message, Some(&question), outcome);
-    Some(Reply { message, name: Some(question.name) })
+    Some(reply(message, Some(&question), outcome))
 }
 
 fn outcome(policy: &NetPolicy, names: &Mutex<Names>, question: &Question) -> Outcome {
@@ -228,9 +218,9 @@ pub(crate) async fn serve_stream(gate: &Gate, names: &Mutex<Names>, mut client: 
             return;
         };
         let Some(reply) = answer(&gate.policy, names, &message) else { return };
-        let Ok(length) = u16::try_from(reply.message.len()) else { return };
+        let Ok(length) = u16::try_from(reply.len()) else { return };
         let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend(reply.message);
+        bytes.extend(reply);
         if client.write(&bytes).await.is_err() {
             return;
         }

@@ -36,7 +36,6 @@ fn ask(names: &Mutex<Names>, message: &[u8]) -> String {
     let Some(reply) = answer(&policy(&["db:5432"]), names, message) else {
         return "nothing".into();
     };
-    let reply = reply.message;
     assert_eq!(reply[..2], message[..2], "the number of the question");
     assert_eq!(reply[2] & 0x80, 0x80, "an answer");
     match (reply[3] & 15, reply[7]) {

@@ -232,7 +232,7 @@ impl House {
             for question in questions {
                 if let Some(reply) = answer(&self.gate.policy, &self.names, &question) {
                     // A lost answer is asked for again.
-                    let _ = socket.answer(ends, &reply.message).await;
+                    let _ = socket.answer(ends, &reply).await;
                 }
             }
         }
@@ -270,6 +270,40 @@ async fn spoken(client: &mut Link) -> Spoken {
         }
         if !matches!(client.fill().await, Ok(true)) {
             return Spoken::Unknown;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use pinfold_policy::origin::Origin;
+    use pinfold_policy::profile::{NetAccess, NetMode, NetPolicy};
+
+    #[test]
+    fn a_captured_connection_is_known_by_its_address() {
+        let policy = NetPolicy {
+            access: NetAccess::Rules,
+            origin: Origin::BuiltIn("test"),
+            mode: NetMode::Full,
+            allow_local_binding: false,
+            hosts: Vec::new(),
+            unix_sockets: Vec::new(),
+        };
+        let house = House::new(Arc::new(Gate::new(policy, Options::default())));
+        let fake = house.names.lock().unwrap().address("ok.test").unwrap();
+        for (name, address, expected) in [
+            ("an address that stands for a name", format!("{fake}:443"), Some("ok.test")),
+            ("the same in IPv6 form", format!("[::ffff:{fake}]:443"), Some("ok.test")),
+            ("one that stands for nothing", "198.19.255.255:443".into(), Some("198.19.255.255")),
+            ("an address of the Internet", "93.184.216.34:443".into(), Some("93.184.216.34")),
+            ("the command's own loopback", "127.0.0.1:443".into(), None),
+            ("the same over IPv6", "[::1]:443".into(), None),
+        ] {
+            let request = house.captured(address.parse().unwrap());
+            let host = request.map(|request| request.host.to_string());
+            assert_eq!(host.as_deref(), expected, "{name}");
         }
     }
 }

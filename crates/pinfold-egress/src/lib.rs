@@ -49,7 +49,7 @@ mod upstream;
 
 pub use ask::{Answer, Decider, Program, Question, Remember};
 pub use bridge::{BridgeError, bridge};
-pub use dns::{Names, Reply, answer};
+pub use dns::{Names, answer};
 pub use doors::Door;
 pub use environment::{Loopback, ProxyAddress, proxy_variables};
 pub use hello::{ClientHello, HelloError, client_hello};
