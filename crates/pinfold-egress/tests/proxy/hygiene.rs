@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::harness::{Scene, get, read_all};
+use crate::harness::{Scene, get, hello, read_all, tunnel};
 
 const P: &[&str] = &["allow ok.test"];
 
@@ -130,7 +130,7 @@ fn limited_mode_lets_only_readable_requests_that_read_through() {
     };
     let inside = |method: &str| {
         let request = format!("{method} / HTTP/1.1\r\nHost: ok.test\r\n\r\n");
-        crate::harness::tunnel("ok.test:80", request.as_bytes())
+        tunnel("ok.test:80", request.as_bytes())
     };
     for (name, sent, expected, decisions) in [
         (
@@ -166,4 +166,48 @@ fn an_endless_head_is_refused() {
     }
     read_all(&mut stream);
     assert_eq!(scene.decisions(), ["malformed"]);
+}
+
+/// Small and the same everywhere (xorshift).
+struct Dice(u32);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0 as usize % below
+    }
+}
+
+#[test]
+fn damaged_conversations_reach_no_host_without_a_rule_and_break_nothing() {
+    let post = "POST http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let conversations = [
+        get("ok.test"),
+        post.as_bytes().to_vec(),
+        tunnel("ok.test:443", &hello(Some("ok.test"), 0)),
+        tunnel("ok.test:80", b"GET / HTTP/1.1\r\nHost: ok.test\r\n\r\n"),
+        b"\x05\x01\0\x05\x01\0\x03\x07ok.test\x01\xbb".to_vec(),
+        b"\x04\x01\x01\xbb\0\0\0\x01u\0ok.test\0".to_vec(),
+    ];
+    let scene = Scene::new(P);
+    let mut dice = Dice(0x2545_f491);
+    for round in 0..600 {
+        let mut bytes = conversations[round % conversations.len()].clone();
+        for _ in 0..=dice.roll(3) {
+            let at = dice.roll(bytes.len());
+            match dice.roll(3) {
+                0 => bytes[at] = u8::try_from(dice.roll(256)).unwrap(),
+                1 => bytes.insert(at, b"\r\n :@/.\0%"[dice.roll(9)]),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        scene.talk(&bytes);
+    }
+    let strangers = |address: &String| !address.starts_with("93.184.216.34:");
+    assert_eq!(scene.dialled().into_iter().find(strangers), None);
+    let asked = scene.world.asked.lock().unwrap().clone();
+    assert_eq!(asked.into_iter().find(|name| name != "ok.test"), None);
+    assert!(scene.talk(&get("ok.test")).starts_with("HTTP/1.1 200 "));
 }
