@@ -46,7 +46,24 @@ pub(crate) struct Grant {
     rule: Option<String>,
 }
 
+/// Who is at the other end of a connection for plain requests.
+#[derive(Clone, Debug)]
+pub(crate) enum Via {
+    /// The origin: it is sent paths.
+    Origin,
+    /// The upstream proxy: it is sent whole URLs.
+    Upstream { authorization: Option<String> },
+}
+
 impl Grant {
+    fn no_connection(&self, request: &Request, error: &std::io::Error) -> Box<Refusal> {
+        let reason = match error.kind() {
+            ErrorKind::TimedOut => Reason::Timeout,
+            _ => Reason::ConnectFailed,
+        };
+        self.failure(request, reason, format!("cannot connect: {error}"))
+    }
+
     /// Why a request that the rules let through failed all the same.
     fn failure(&self, request: &Request, reason: Reason, detail: String) -> Box<Refusal> {
         let mut refusal = Refusal::new(self.id, request, reason, detail);
@@ -98,6 +115,31 @@ impl Gate {
         Ok(Grant { id, rule })
     }
 
+    /// A connection for plain requests: to the upstream proxy itself where that
+    /// one resolves, otherwise as [`Gate::reach`].
+    pub(crate) async fn reach_plain(
+        &self,
+        request: &Request,
+        grant: &Grant,
+    ) -> Result<(Link, Via), Box<Refusal>> {
+        let Some(upstream) = self.upstream_for(&request.host).filter(|upstream| {
+            upstream.resolution == Resolution::There && matches!(request.host, Host::Name(_))
+        }) else {
+            return Ok((self.reach(request, grant).await?, Via::Origin));
+        };
+        let opening = upstream.open(self.outside.as_ref());
+        let stream = tokio::time::timeout(self.bounds.connect_time, opening).await;
+        let stream = stream.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(|error| grant.no_connection(request, &error))?;
+        self.allowed(request, grant, None);
+        let authorization = upstream.authorization().map(String::from);
+        Ok((Link::new(stream, self.bounds.idle_time), Via::Upstream { authorization }))
+    }
+
+    fn upstream_for(&self, host: &Host) -> Option<&Upstream> {
+        self.upstream.as_ref().filter(|upstream| !upstream.bypasses(host))
+    }
+
     /// Resolves what was admitted, checks every address, and dials only those
     /// that passed.
     pub(crate) async fn reach(
@@ -106,7 +148,7 @@ impl Gate {
         grant: &Grant,
     ) -> Result<Link, Box<Refusal>> {
         let time = self.bounds.connect_time;
-        let upstream = self.upstream.as_ref().filter(|upstream| !upstream.bypasses(&request.host));
+        let upstream = self.upstream_for(&request.host);
         let unresolved = matches!(request.host, Host::Name(_))
             && upstream.is_some_and(|upstream| upstream.resolution == Resolution::There);
         let addresses = match unresolved {
@@ -125,13 +167,7 @@ impl Gate {
                 Err(error) => (Err(error), None),
             },
         };
-        let stream = connected.map_err(|error| {
-            let reason = match error.kind() {
-                ErrorKind::TimedOut => Reason::Timeout,
-                _ => Reason::ConnectFailed,
-            };
-            grant.failure(request, reason, format!("cannot connect: {error}"))
-        })?;
+        let stream = connected.map_err(|error| grant.no_connection(request, &error))?;
         self.allowed(request, grant, address.map(|address| address.ip()));
         Ok(Link::new(stream, self.bounds.idle_time))
     }

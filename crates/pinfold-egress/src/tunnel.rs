@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::farewell::ACCESS_DENIED;
-use crate::gate::{Gate, Grant, Request};
+use crate::gate::{Gate, Grant, Request, Via};
 use crate::hello::{HelloError, client_hello};
 use crate::http::{self, Route, Scope, first_line_is_request, is_web};
 use crate::journal::Event;
@@ -78,8 +78,13 @@ pub(crate) async fn carry(
     let refusal = match opening {
         Ok(Opening::Http) => {
             let scope = Scope::Tunnel(request.host.clone(), request.port);
-            let route =
-                Route { link: origin, host: request.host, port: request.port, id: grant.id };
+            let route = Route {
+                link: origin,
+                host: request.host,
+                port: request.port,
+                id: grant.id,
+                via: Via::Origin,
+            };
             // The conversation and the tunnel call each other.
             return Box::pin(http::serve(gate, client, scope, Some(route))).await;
         }

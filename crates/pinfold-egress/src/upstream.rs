@@ -30,9 +30,11 @@ pub struct Upstream {
 /// Who resolves names when there is an upstream proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// We do, and the upstream proxy is given the address that was checked.
+    /// We do, and the upstream proxy is given the address that was checked, by
+    /// CONNECT even for plain HTTP, which it must allow.
     Here,
-    /// The upstream proxy does: the kind of address stays unchecked.
+    /// The upstream proxy does: the kind of address stays unchecked. Plain HTTP
+    /// goes to it as requests with whole URLs.
     There,
 }
 
@@ -135,13 +137,13 @@ impl Upstream {
         })
     }
 
-    /// A tunnel to `host` through the upstream proxy.
-    pub(crate) async fn connect(
-        &self,
-        outside: &dyn Outside,
-        host: &Host,
-        port: u16,
-    ) -> io::Result<TcpStream> {
+    /// The field that plain requests to the upstream proxy carry.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+
+    /// A connection to the upstream proxy itself.
+    pub(crate) async fn open(&self, outside: &dyn Outside) -> io::Result<TcpStream> {
         let addresses: Vec<IpAddr> = match &self.host {
             Host::Address(address) => vec![*address],
             Host::Name(name) => outside.resolve(name).await?,
@@ -153,7 +155,17 @@ impl Upstream {
                 break;
             }
         }
-        let mut stream = stream?;
+        stream
+    }
+
+    /// A tunnel to `host` through the upstream proxy.
+    pub(crate) async fn connect(
+        &self,
+        outside: &dyn Outside,
+        host: &Host,
+        port: u16,
+    ) -> io::Result<TcpStream> {
+        let mut stream = self.open(outside).await?;
         let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
         if let Some(authorization) = &self.authorization {
             request += &format!("Proxy-Authorization: {authorization}\r\n");

@@ -4,6 +4,7 @@
 use pinfold_policy::net::{Host, HostError, parse_authority};
 
 use super::headers::{Headers, put};
+use crate::gate::Via;
 
 /// Most header fields of one message.
 const MOST_FIELDS: usize = 128;
@@ -286,11 +287,29 @@ fn offered_upgrade(headers: &Headers, connection: &[String]) -> Option<Vec<u8>> 
 }
 
 impl RequestHead {
-    /// The head for the origin: a path, the host that was decided, and what is
-    /// meant for the origin.
-    pub(crate) fn for_origin(&self, authority: &str, path: &str, upgrade: bool) -> Vec<u8> {
-        let mut head = format!("{} {path} HTTP/1.1\r\n", self.method).into_bytes();
+    /// The head for whoever is at the other end: a path or a URL, the host that
+    /// was decided, and what is meant for the origin.
+    pub(crate) fn for_origin(
+        &self,
+        authority: &str,
+        path: &str,
+        upgrade: bool,
+        via: &Via,
+    ) -> Vec<u8> {
+        let method = &self.method;
+        let mut head = match via {
+            Via::Origin => format!("{method} {path} HTTP/1.1\r\n"),
+            // The form of "OPTIONS *" for proxies has no path (RFC 9112, 3.2.4).
+            Via::Upstream { .. } if path == "*" => {
+                format!("{method} http://{authority} HTTP/1.1\r\n")
+            }
+            Via::Upstream { .. } => format!("{method} http://{authority}{path} HTTP/1.1\r\n"),
+        }
+        .into_bytes();
         put(&mut head, "Host", authority.as_bytes());
+        if let Via::Upstream { authorization: Some(authorization) } = via {
+            put(&mut head, "Proxy-Authorization", authorization.as_bytes());
+        }
         for (name, value) in self.headers.end_to_end() {
             let expectation = name.eq_ignore_ascii_case("expect") && self.version_1_0;
             if !name.eq_ignore_ascii_case("host") && !expectation {

@@ -8,7 +8,7 @@ use pinfold_policy::profile::NetMode;
 use super::body::{Writing, copy_body};
 use super::exchange::{Ending, Traffic, exchange};
 use super::head::{Framing, Malformed, RequestHead, Target, head_end, parse_request};
-use crate::gate::{Gate, Grant, Request};
+use crate::gate::{Gate, Grant, Request, Via};
 use crate::journal::Event;
 use crate::link::Link;
 use crate::refusal::{Protocol, Reason, Refusal};
@@ -35,6 +35,7 @@ pub(crate) struct Route {
     pub(crate) port: u16,
     /// The request that opened it.
     pub(crate) id: u64,
+    pub(crate) via: Via,
 }
 
 /// What to do after a request.
@@ -142,23 +143,14 @@ impl Conversation<'_> {
         path: &str,
     ) -> Step {
         let upgrade = self.gate.policy.mode == NetMode::Full;
-        let bytes = head.for_origin(&self.authority(head, request), path, upgrade);
+        let authority = self.authority(head, request);
         let most = self.gate.bounds.head;
         loop {
-            let reused = self.reusable(request);
-            let mut route = match reused {
-                Some(route) => {
-                    self.gate.allowed(request, grant, None);
-                    route
-                }
-                None => match self.gate.reach(request, grant).await {
-                    Ok(link) => {
-                        let (host, port) = (request.host.clone(), request.port);
-                        Route { link, host, port, id: grant.id }
-                    }
-                    Err(refusal) => return self.refuse(&refusal, Some(head)).await,
-                },
+            let mut route = match self.route_for(head, request, grant).await {
+                Ok(route) => route,
+                Err(refusal) => return self.refuse(&refusal, Some(head)).await,
             };
+            let bytes = head.for_origin(&authority, path, upgrade, &route.via);
             let fresh = route.id == grant.id;
             let traffic = &mut self.traffic;
             let ending =
@@ -262,6 +254,26 @@ impl Conversation<'_> {
             80 => host.to_string(),
             port => format!("{host}:{port}"),
         }
+    }
+
+    /// A connection for this request: the open one if it fits, or a new one.
+    async fn route_for(
+        &mut self,
+        head: &RequestHead,
+        request: &Request,
+        grant: &Grant,
+    ) -> Result<Route, Box<Refusal>> {
+        if let Some(route) = self.reusable(request) {
+            self.gate.allowed(request, grant, None);
+            return Ok(route);
+        }
+        // Upstream proxies switch protocols only inside a tunnel.
+        let (link, via) = match head.upgrade.is_some() {
+            true => (self.gate.reach(request, grant).await?, Via::Origin),
+            false => self.gate.reach_plain(request, grant).await?,
+        };
+        let (host, port) = (request.host.clone(), request.port);
+        Ok(Route { link, host, port, id: grant.id, via })
     }
 
     /// The open connection, if it leads where the request goes.

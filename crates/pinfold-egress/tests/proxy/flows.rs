@@ -273,6 +273,21 @@ fn n69_an_upstream_proxy_gets_the_checked_address_and_our_credentials_only() {
 }
 
 #[test]
+fn n69_plain_requests_go_to_an_upstream_proxy_that_resolves_as_whole_urls() {
+    let upstream = Upstream::parse("http://u:p@10.1.1.1:3000", "", Resolution::There).unwrap();
+    let scene =
+        scene_with(&["allow ok.test"], Options { upstream: Some(upstream), ..Options::default() });
+    let request = get("ok.test");
+    let answer = scene.talk(&[request.clone(), request].concat());
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    let head =
+        "GET http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\nProxy-Authorization: Basic dTpw\r\n\r\n";
+    assert_eq!(scene.heads(), [head, head]);
+    assert_eq!(scene.dialled(), ["10.1.1.1:3000"]);
+    assert!(scene.world.asked.lock().unwrap().is_empty());
+}
+
+#[test]
 fn n70_the_end_of_a_run_closes_everything() {
     let mut scene = Scene::new(&["allow ok.test"]);
     let mut stream = scene.client();
