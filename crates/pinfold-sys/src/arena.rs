@@ -40,7 +40,7 @@ impl Arena {
         }
     }
 
-    fn base(&self) -> usize {
+    pub(crate) fn base(&self) -> usize {
         self.region.0.get() as usize
     }
 

@@ -16,6 +16,7 @@ macro_rules! entry {
             count: ::std::ffi::c_int,
             vector: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
+            $crate::prefault(&ALLOCATOR);
             // SAFETY: these are the arguments that the system starts `main` with.
             $run(unsafe { $crate::command_line(count, vector) })
         }

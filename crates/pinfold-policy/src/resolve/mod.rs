@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use choose::Front;
+pub use protect::SERVICES;
 pub use requirements::Requirements;
 pub use rules::secrets;
 

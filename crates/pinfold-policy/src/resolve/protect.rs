@@ -10,7 +10,10 @@ use crate::repository::{GitDirectory, GitEntry, PROTECTED_NAMES, RUNS_CODE, Repo
 
 /// Directories of running services, and what programs need from them: names of
 /// hosts, and programs of systems that keep them there.
-const SERVICES: &[(&str, &[&str])] = &[("/run", &["current-system", "systemd/resolve"])];
+const DIRECTORIES: &[(&str, &[&str])] = &[("/run", &["current-system", "systemd/resolve"])];
+
+/// The origin of the rules that hide them.
+pub const SERVICES: Origin = Origin::BuiltIn("services of the host");
 
 const DEFAULT: Origin = Origin::BuiltIn("protected by default");
 const GIT: Origin = Origin::BuiltIn("git = \"commit\"");
@@ -77,19 +80,18 @@ fn git_directory(rules: &mut Rules, directory: &GitDirectory, git: Git, confirme
 /// Hides the sockets and state of the host's services, where a profile shows
 /// everything without a word about them.
 pub(super) fn hide_services(rules: &mut Rules) {
-    const HIDDEN: Origin = Origin::BuiltIn("services of the host");
     let shown = |rules: &Rules, path: &AbsPath| {
         written(rules, path).is_some_and(|access| access != Access::Deny)
     };
-    for (directory, needed) in SERVICES {
+    for (directory, needed) in DIRECTORIES {
         let Ok(directory) = AbsPath::posix(directory) else { continue };
         if rules.contains_key(&FsTarget::Tree(directory.clone())) || !shown(rules, &directory) {
             continue;
         }
-        insert(rules, directory.clone(), Access::Deny, HIDDEN);
+        insert(rules, directory.clone(), Access::Deny, SERVICES);
         for name in *needed {
             if let Ok(path) = directory.join(name) {
-                insert(rules, path, Access::Read, HIDDEN);
+                insert(rules, path, Access::Read, SERVICES);
             }
         }
     }

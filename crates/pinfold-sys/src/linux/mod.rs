@@ -17,5 +17,5 @@ mod supervise;
 mod watch;
 
 pub use doctor::{Check, doctor};
-pub use entry::command_line;
+pub use entry::{command_line, prefault};
 pub use supervise::run;

@@ -18,6 +18,7 @@ use crate::host::{LinuxHost, PathFact, PathKind};
 use crate::origin::Origin;
 use crate::path::AbsPath;
 use crate::profile::{Access, Confinement, FsRule, FsTarget, NetAccess, Profile};
+use crate::resolve::SERVICES;
 
 /// Compiles a profile for a host.
 pub fn compile(profile: &Profile, host: &LinuxHost) -> (Plan, Vec<Gap>) {
@@ -165,6 +166,10 @@ impl<'a> Compiler<'a> {
 
     /// What is protected or denied may be replaced by the host.
     fn existing_watch(&mut self, rule: &FsRule, path: &AbsPath) {
+        // The host keeps the directories of its services where they are.
+        if rule.origin == SERVICES {
+            return;
+        }
         let known = self.points.contains_key(path) || self.links.contains(path);
         let (true, Some(parent)) = (known, path.parent()) else { return };
         let appears = match (rule.access, self.access(&parent)) {
