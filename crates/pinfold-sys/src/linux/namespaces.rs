@@ -12,6 +12,8 @@ use super::call::{self, LandlockRuleset};
 use super::command::{Command, Vector, text, texts, two_stacks};
 use super::filter;
 use super::init::{self, Task};
+use super::keeper::{CoverInside, Keeper};
+use super::pattern::{Found, PatternWatcher};
 use super::perform::{Cover, Covered};
 use super::raw::Errno;
 use super::shared::{Report, Request, Stage};
@@ -44,8 +46,11 @@ pub(crate) fn run(plan: &NamespacePlan, launch: &Launch, signals: u64) -> Result
         task.stopped = call::eventfd().map_err(system("make an event descriptor"))?;
     }
     let signals = watch_signals()?;
-    let mut watcher = Watcher::start(&plan.watches, launch.kept.as_ref())
-        .map_err(system("watch protected paths"))?;
+    let keeper = Keeper { directory: launch.kept.as_ref() };
+    let mut watcher =
+        Watcher::start(&plan.watches, &keeper).map_err(system("watch protected paths"))?;
+    let mut patterns =
+        PatternWatcher::new(&plan.patterns).map_err(system("watch for new matches"))?;
     let child = start(&task, plan)?;
     let running = Running {
         way: Way::First(&task),
@@ -54,14 +59,19 @@ pub(crate) fn run(plan: &NamespacePlan, launch: &Launch, signals: u64) -> Result
         deadline: deadline(&plan.limits),
         shares_group: controls_terminal,
     };
-    let exceeded = wait(&running, &task, &mut watcher);
+    let exceeded = wait(&running, &task, (&mut watcher, &mut patterns), &keeper);
     let ended = finish(&task, child, exceeded, launch).map(|mut ended| {
         // What appeared in the last moment.
+        let over: CoverInside<'_> = &|_, _| Err(Errno(libc::ENOENT));
         let changed = running.pass_on();
         if !changed.is_empty() || watcher.descriptor() >= 0 {
-            watcher.handle(&changed, &|_, _| Err(Errno(libc::ENOENT)));
+            watcher.handle(&changed, over);
         }
         ended.appeared = std::mem::take(&mut watcher.appeared);
+        if patterns.descriptor() >= 0 {
+            let appeared = &mut ended.appeared;
+            patterns.handle(&mut Found { keeper: &keeper, cover: over, appeared });
+        }
         ended
     });
     let opened = [signals, task.supervisor, task.command.ruleset, task.stopped, child.descriptor];
@@ -79,24 +89,37 @@ fn scopes() -> i32 {
     call::landlock_create_ruleset(&scopes).unwrap_or(-1)
 }
 
-fn wait(running: &Running<'_>, task: &Task, watcher: &mut Watcher<'_>) -> Option<Exceeded> {
-    let inotify = watcher.descriptor();
+fn wait(
+    running: &Running<'_>,
+    task: &Task,
+    (watcher, patterns): (&mut Watcher<'_>, &mut PatternWatcher),
+    keeper: &Keeper<'_>,
+) -> Option<Exceeded> {
+    let inotify = [watcher.descriptor(), patterns.descriptor()];
+    let cover: CoverInside<'_> = &|path, how| cover(running, task, path, how);
+    let mut found = Vec::new();
+    if patterns.descriptor() >= 0 {
+        patterns.begin(&mut Found { keeper, cover, appeared: &mut found });
+    }
     let watcher = RefCell::new(watcher);
     let mut stopped = |running: &Running<'_>| {
         let _ = call::read(task.stopped, &mut [0; 8]);
         running.stop();
     };
-    let look = |running: &Running<'_>, changed: &[i32]| {
-        watcher.borrow_mut().handle(changed, &|path, how| cover(running, task, path, how));
+    let mut appeared = |_: &Running<'_>| watcher.borrow_mut().handle(&[], cover);
+    let mut matched = |_: &Running<'_>| {
+        patterns.handle(&mut Found { keeper, cover, appeared: &mut found });
     };
-    let mut appeared = |running: &Running<'_>| look(running, &[]);
-    running.until_end(
+    let exceeded = running.until_end(
         &mut [
             Source { descriptor: task.stopped, ready: &mut stopped },
-            Source { descriptor: inotify, ready: &mut appeared },
+            Source { descriptor: inotify[0], ready: &mut appeared },
+            Source { descriptor: inotify[1], ready: &mut matched },
         ],
-        &mut |running, changed| look(running, changed),
-    )
+        &mut |_, changed| watcher.borrow_mut().handle(changed, cover),
+    );
+    watcher.borrow_mut().appeared.append(&mut found);
+    exceeded
 }
 
 /// Has the first process cover what is at `path`.
@@ -160,7 +183,7 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
         supervisor: call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?,
         stopped: -1,
         report: Report::default(),
-        request: Request::new(!plan.watches.is_empty()),
+        request: Request::new(!plan.watches.is_empty() || !plan.patterns.is_empty()),
         stacks: two_stacks()?,
         steps,
     })

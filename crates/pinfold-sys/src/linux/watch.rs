@@ -10,16 +10,16 @@
 //! Whoever made it, nothing is destroyed: what is taken away is kept.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pinfold_policy::path::AbsPath;
-use pinfold_policy::plan::linux::{Appears, Watch};
+use pinfold_policy::plan::linux::Watch;
 
 use super::call;
-use super::perform::{Cover, Covered};
+use super::keeper::{CoverInside, Keeper};
 use super::raw::Errno;
 use crate::seam::{Appeared, Handling};
 
@@ -50,25 +50,22 @@ pub(crate) struct Watcher<'a> {
     directories: BTreeMap<i32, Directory>,
     /// What was covered last at each watch: device and inode.
     covered: Vec<Option<(u64, u64)>>,
-    kept: Option<&'a AbsPath>,
+    keeper: &'a Keeper<'a>,
     pub(crate) appeared: Vec<Appeared>,
 }
 
-/// How the watcher asks for something to be covered inside.
-pub(crate) type CoverInside<'a> = &'a dyn Fn(&CStr, Cover) -> Result<Covered, Errno>;
-
 impl<'a> Watcher<'a> {
-    /// Starts watching. What is taken away goes to the directory `kept`.
+    /// Starts watching.
     pub(crate) fn start(
         watches: &'a [Watch],
-        kept: Option<&'a AbsPath>,
+        keeper: &'a Keeper<'a>,
     ) -> Result<Watcher<'a>, Errno> {
         let mut watcher = Watcher {
             watches,
             notices: Notices::Signals,
             directories: BTreeMap::new(),
             covered: vec![None; watches.len()],
-            kept,
+            keeper,
             appeared: Vec::new(),
         };
         let mut directories: BTreeMap<&AbsPath, Vec<usize>> = BTreeMap::new();
@@ -164,49 +161,12 @@ impl<'a> Watcher<'a> {
         if self.covered[index] == Some(identity) {
             return;
         }
-        let how = match watch.appears {
-            Appears::Mask => Cover::Mask,
-            Appears::Read | Appears::TakeAway => Cover::ReadOnly,
-        };
-        let covered = cover(&text(watch.path.as_bytes()), how);
-        let handling = match (watch.appears, covered) {
-            (Appears::TakeAway, _) => match self.take_away(&watch.path) {
-                Ok(kept) => Handling::TakenAway { kept },
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-                Err(error) => Handling::Failed(error.to_string()),
-            },
-            (_, Ok(Covered::Before)) => {
-                self.covered[index] = Some(identity);
-                return;
-            }
-            (_, Ok(Covered::Now)) => {
-                self.covered[index] = Some(identity);
-                Handling::Covered
-            }
-            // It is gone again.
-            (_, Err(Errno(libc::ENOENT))) => return,
-            (_, Err(Errno(code))) => Handling::Failed(crate::seam::describe(code)),
-        };
-        self.appeared.push(Appeared { path: watch.path.clone(), handling });
-    }
-
-    /// Moves what is at `path` to where it is kept.
-    fn take_away(&self, path: &AbsPath) -> std::io::Result<AbsPath> {
-        let kept = self.kept.ok_or(std::io::ErrorKind::Unsupported)?;
-        fs::create_dir_all(os_path(kept))?;
-        let name = path.name().unwrap_or_default();
-        let process = std::process::id();
-        for number in 0..1000 {
-            let mut to = format!("{process}-{number}-").into_bytes();
-            to.extend_from_slice(name);
-            let Ok(to) = kept.join(&to) else { break };
-            if fs::symlink_metadata(os_path(&to)).is_ok() {
-                continue;
-            }
-            move_tree(&os_path(path), &os_path(&to))?;
-            return Ok(to);
+        let handling = self.keeper.handle(&watch.path, watch.appears, cover);
+        if !matches!(handling, Some(Handling::TakenAway { .. } | Handling::Failed(_))) {
+            self.covered[index] = Some(identity);
         }
-        Err(std::io::ErrorKind::AlreadyExists.into())
+        let path = watch.path.clone();
+        self.appeared.extend(handling.map(|handling| Appeared { path, handling }));
     }
 }
 
@@ -228,40 +188,6 @@ fn identity(found: &fs::Metadata) -> (u64, u64) {
 fn next_name<'p>(path: &'p AbsPath, directory: &AbsPath) -> Option<&'p [u8]> {
     let rest = path.strip_prefix(directory)?;
     rest.split(|byte| *byte == b'/').next().filter(|name| !name.is_empty())
-}
-
-/// Renames, or copies and removes when the target is on another file system.
-fn move_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
-            copy_tree(from, to)?;
-            if fs::symlink_metadata(from)?.is_dir() {
-                fs::remove_dir_all(from)
-            } else {
-                fs::remove_file(from)
-            }
-        }
-        outcome => outcome,
-    }
-}
-
-/// Copies directories, files and links; other kinds are left out.
-fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    let kind = fs::symlink_metadata(from)?.file_type();
-    if kind.is_symlink() {
-        return std::os::unix::fs::symlink(fs::read_link(from)?, to);
-    }
-    if kind.is_file() {
-        return fs::copy(from, to).map(drop);
-    }
-    if kind.is_dir() {
-        fs::create_dir(to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            copy_tree(&entry.path(), &to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }
 
 fn os_path(path: &AbsPath) -> PathBuf {

@@ -17,7 +17,7 @@ use crate::gap::Gap;
 use crate::host::{LinuxHost, PathFact, PathKind};
 use crate::origin::Origin;
 use crate::path::AbsPath;
-use crate::profile::{Access, Confinement, FsRule, FsTarget, NetAccess, Profile};
+use crate::profile::{Access, Confinement, FsRule, FsTarget, MechanismChoice, NetAccess, Profile};
 use crate::resolve::SERVICES;
 
 /// Compiles a profile for a host.
@@ -27,6 +27,7 @@ pub fn compile(profile: &Profile, host: &LinuxHost) -> (Plan, Vec<Gap>) {
     }
     let mut gaps = network_gaps(profile);
     gaps.extend(limit_gaps(profile, host));
+    gaps.extend(mechanism_gap(profile));
     let mut compiler = Compiler::new(profile, host);
     compiler.rules();
     compiler.matches();
@@ -426,6 +427,17 @@ fn limit_gaps(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {
         });
     }
     gaps
+}
+
+/// Landlock alone is no mechanism yet.
+fn mechanism_gap(profile: &Profile) -> Option<Gap> {
+    (profile.mechanism == MechanismChoice::Landlock).then(|| Gap {
+        name: "mechanism",
+        rule: String::from("mechanism = \"landlock\""),
+        origin: None,
+        reason: String::from("this version confines with namespaces only"),
+        remedy: String::from("remove the setting"),
+    })
 }
 
 fn missing_gap(rule: &FsRule, path: &AbsPath) -> Gap {

@@ -176,7 +176,7 @@ impl Builder<'_> {
             options.push_str(&format!(",size={size}"));
         }
         self.make.push(Step::Scratch { options: text(options) });
-        let watches = !self.plan.watches.is_empty();
+        let watches = self.has_watches();
         if self.has_masks() {
             self.make.push(Step::MakeDirectory { path: text(scratch_path("d")), mode: 0 });
             self.make.push(Step::MakeFile { path: text(scratch_path("f")), mode: 0 });
@@ -191,9 +191,13 @@ impl Builder<'_> {
         }
     }
 
+    fn has_watches(&self) -> bool {
+        !self.plan.watches.is_empty() || !self.plan.patterns.is_empty()
+    }
+
     fn has_masks(&self) -> bool {
         let masks = |mount: &&Mount| mount.action == MountAction::Mask;
-        !self.plan.watches.is_empty() || self.mounts.iter().any(masks)
+        self.has_watches() || self.mounts.iter().any(masks)
     }
 
     fn root(&mut self) {
