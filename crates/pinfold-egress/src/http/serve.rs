@@ -166,8 +166,11 @@ impl Conversation<'_> {
                     }
                     return if reuse.client { Step::Again } else { Step::Close };
                 }
-                // The origin closed the idle connection while we sent.
-                Ending::Unanswered if !fresh && head.body == Framing::None => {
+                // The origin closed the idle connection while we sent: what only
+                // reads can be sent again.
+                Ending::Unanswered
+                    if !fresh && head.body == Framing::None && is_limited_method(&head.method) =>
+                {
                     self.route = Some(route);
                     self.close_route();
                 }
