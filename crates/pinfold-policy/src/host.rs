@@ -22,6 +22,8 @@ pub enum PathKind {
         /// Where it leads in the end: absolute, links resolved. Nothing when it
         /// dangles or loops.
         target: Option<AbsPath>,
+        /// Whether that is a directory.
+        directory: bool,
     },
     /// A socket.
     Socket,

@@ -45,6 +45,8 @@ pub(crate) fn failure(name: &[u8], candidates: &[Vec<u8>], working: &AbsPath, co
         let path = working.join(candidate).ok()?;
         std::fs::metadata(OsStr::from_bytes(path.as_bytes())).ok()
     });
+    // A directory of the PATH that cannot be searched says so, but is no program.
+    let code = if code == 13 && existing.is_none() && !name.contains(&b'/') { 2 } else { code };
     let is_directory = existing.as_ref().is_some_and(std::fs::Metadata::is_dir);
     match code {
         // ENOENT and ENOTDIR

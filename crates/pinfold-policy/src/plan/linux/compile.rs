@@ -92,7 +92,10 @@ impl<'a> Compiler<'a> {
             PathKind::File | PathKind::Socket | PathKind::Other => {
                 self.point(&fact.real, rule.access, MountKind::File);
             }
-            PathKind::Link { target } => self.link(rule, fact, target.as_ref()),
+            PathKind::Link { target, directory } => {
+                let kind = if *directory { MountKind::Directory } else { MountKind::File };
+                self.link(rule, fact, target.as_ref().map(|target| (target, kind)));
+            }
             PathKind::Missing { nearest } => self.missing(rule, path, nearest),
             // Nobody can look into it, so nothing has to be taken away.
             PathKind::Unreadable => {}
@@ -111,11 +114,11 @@ impl<'a> Compiler<'a> {
     }
 
     /// A link that a rule names covers its target, and stays a link.
-    fn link(&mut self, rule: &FsRule, fact: &PathFact, target: Option<&AbsPath>) {
+    fn link(&mut self, rule: &FsRule, fact: &PathFact, target: Option<(&AbsPath, MountKind)>) {
         if rule.access != Access::Write {
             self.links.push(fact.real.clone());
         }
-        let Some(target) = target else { return };
+        let Some((target, kind)) = target else { return };
         let explicit = self
             .profile
             .filesystem
@@ -123,10 +126,6 @@ impl<'a> Compiler<'a> {
             .iter()
             .any(|other| matches!(&other.target, FsTarget::Tree(tree) if tree == target));
         if !explicit {
-            let kind = match self.host.paths.get(target).map(|fact| &fact.kind) {
-                Some(PathKind::Directory) => MountKind::Directory,
-                _ => MountKind::File,
-            };
             self.point(target, rule.access, kind);
         }
     }
@@ -206,7 +205,7 @@ impl<'a> Compiler<'a> {
                     self.points
                         .insert(real, Point { access: Access::Write, kind: MountKind::File });
                 }
-                Some(PathFact { kind: PathKind::Link { target: Some(target) }, .. }) => {
+                Some(PathFact { kind: PathKind::Link { target: Some(target), .. }, .. }) => {
                     let point = Point { access: Access::Write, kind: MountKind::File };
                     self.points.insert(target.clone(), point);
                 }
@@ -273,7 +272,7 @@ impl<'a> Compiler<'a> {
         }
         if root == Root::Empty {
             for (path, fact) in &self.host.paths {
-                let PathKind::Link { target: Some(target) } = &fact.kind else { continue };
+                let PathKind::Link { target: Some(target), .. } = &fact.kind else { continue };
                 if self.access(path) != Access::Deny {
                     list.push(Mount {
                         path: path.clone(),

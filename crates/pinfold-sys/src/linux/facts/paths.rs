@@ -109,7 +109,7 @@ fn of_name(
         }
         Ok(Kind::Link) => {
             found.extend(below.iter().map(|path| ((*path).clone(), alone(path))));
-            same(PathKind::Link { target: target(path) }, path)
+            same(link(path), path)
         }
         Ok(kind) => {
             // Nothing can be below a file; it would have to be replaced first.
@@ -155,7 +155,7 @@ fn alone(path: &AbsPath) -> PathFact {
             };
             let kind = match kind {
                 Kind::Directory => PathKind::Directory,
-                Kind::Link => PathKind::Link { target: target(path) },
+                Kind::Link => link(path),
                 kind => plain(kind),
             };
             PathFact { kind, real }
@@ -195,9 +195,10 @@ fn plain(kind: Kind) -> PathKind {
     }
 }
 
-/// Where a link leads in the end.
-fn target(path: &AbsPath) -> Option<AbsPath> {
-    real(path)
+/// A link, and where it leads in the end.
+fn link(path: &AbsPath) -> PathKind {
+    let directory = fs::metadata(os_path(path)).is_ok_and(|found| found.is_dir());
+    PathKind::Link { target: real(path), directory }
 }
 
 /// The path without links; a path without any costs one system call.
