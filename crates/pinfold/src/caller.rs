@@ -59,6 +59,10 @@ impl Caller {
             return Err(failed(String::from("not a directory")));
         }
         self.working = absolute(real.as_os_str())?;
+        // Programs believe PWD, and it is no longer true.
+        for entry in self.environment.iter_mut().filter(|entry| entry.starts_with(b"PWD=")) {
+            *entry = [b"PWD=", self.working.as_bytes()].concat();
+        }
         Ok(self)
     }
 
