@@ -183,9 +183,10 @@ fn is_trusted(merged: &Item, project: &AbsPath) -> bool {
         Node::Table(table) => table.get(key).map(|entry| entry.item.clone()),
         _ => None,
     };
-    let name = String::from_utf8_lossy(project.as_bytes()).into_owned();
+    // A name that is not UTF-8 cannot be in the file, and must not look like one.
+    let Ok(name) = std::str::from_utf8(project.as_bytes()) else { return false };
     let level = table(merged, "projects")
-        .and_then(|projects| table(&projects, &name))
+        .and_then(|projects| table(&projects, name))
         .and_then(|project| table(&project, "trust_level"));
     matches!(level, Some(Item { node: Node::String(level), .. }) if level == "trusted")
 }
