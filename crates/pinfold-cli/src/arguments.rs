@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pinfold::policy::config::diagnostic::nearest;
+use pinfold::policy::path::Quoted;
 
 use crate::table::{COMMANDS, Command, Flag, takes_command};
 use crate::terminal::{Failure, usage};
@@ -82,7 +83,14 @@ pub(crate) fn parse(
             }
         }
     }
-    Ok(parsed)
+    match parsed.operands.get(command.most) {
+        Some(extra) if !parsed.has("help") => {
+            let message = format!("unexpected operand {}", Quoted(extra.as_bytes()));
+            let form = format!("pinfold {} [OPTIONS] {}", command.name, command.operands);
+            Err(usage(&message, &format!("write \"{}\"", form.trim_end())))
+        }
+        _ => Ok(parsed),
+    }
 }
 
 /// One or more short options in one argument; the last may have its value there.
@@ -97,7 +105,7 @@ fn short(
         let letter = char::from(*letter);
         let flag = flags(command).find(|flag| flag.short == Some(letter)).ok_or_else(|| {
             usage(
-                &format!("unknown option -{letter}"),
+                &format!("unknown option {}", Quoted(format!("-{letter}").as_bytes())),
                 &format!("see \"pinfold {} --help\"", command.name),
             )
         })?;
@@ -142,7 +150,7 @@ fn long_flag(command: &'static Command, name: &str) -> Result<&'static Flag, Fai
         Some(known) => format!("did you mean --{known}?"),
         None => format!("see \"pinfold {} --help\"", command.name),
     };
-    Err(usage(&format!("unknown option --{name}"), &hint))
+    Err(usage(&format!("unknown option {}", Quoted(format!("--{name}").as_bytes())), &hint))
 }
 
 /// All options of a command.
@@ -151,12 +159,18 @@ pub(crate) fn flags(command: &'static Command) -> impl Iterator<Item = &'static 
 }
 
 /// The complaint about a command that does not exist.
-pub(crate) fn unknown_command(name: &str) -> Failure {
-    let hint = match nearest(name, COMMANDS.iter().map(|command| command.name)) {
+pub(crate) fn unknown_command(given: &OsStr) -> Failure {
+    let shown = Quoted(given.as_bytes());
+    let name = given.to_string_lossy();
+    if name.starts_with('-') {
+        let hint = "a command comes before its options; see \"pinfold --help\"";
+        return usage(&format!("unknown option {shown}"), hint);
+    }
+    let hint = match nearest(&name, COMMANDS.iter().map(|command| command.name)) {
         Some(known) => format!("did you mean \"{known}\"?"),
-        None => format!("to run a command, write \"pinfold run {name} …\""),
+        None => String::from("see \"pinfold --help\"; to run a program, write \"pinfold run\""),
     };
-    usage(&format!("unknown command \"{name}\""), &hint)
+    usage(&format!("unknown command {shown}"), &hint)
 }
 
 fn split(long: &[u8]) -> (&[u8], Option<Vec<u8>>) {

@@ -4,13 +4,50 @@
 //! general serializer, so it is written by hand.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Profile;
 use pinfold::{Error, Exceeded, Handling, Outcome, Status};
 
 use crate::terminal::{Failure, failed};
+
+/// The file of `--json`.
+///
+/// It is opened before the command runs: a file that cannot be written should stop
+/// the run, and what the command puts in its place later, such as a link to another
+/// file of the user, must not be written.
+#[derive(Debug)]
+pub(crate) struct Document<'a> {
+    name: &'a OsStr,
+    file: File,
+}
+
+impl<'a> Document<'a> {
+    /// Opens the file and empties it.
+    pub(crate) fn open(name: &'a OsStr) -> Result<Document<'a>, Failure> {
+        // The second descriptor is never one of the standard three, which the
+        // caller may have closed.
+        let file = File::create(name).and_then(|file| file.try_clone());
+        let file = file.map_err(|error| unwritten(name, &error))?;
+        Ok(Document { name, file })
+    }
+
+    /// Writes the document.
+    pub(crate) fn write(mut self, document: &str) -> Result<(), Failure> {
+        let written = self.file.write_all(format!("{document}\n").as_bytes());
+        written.map_err(|error| unwritten(self.name, &error))
+    }
+}
+
+fn unwritten(name: &OsStr, error: &std::io::Error) -> Failure {
+    let why = pinfold_sys::describe(error.raw_os_error().unwrap_or(0));
+    let name = Quoted(name.as_bytes());
+    failed(&format!("cannot write {name}: {why}"), "pass --json a file that can be written")
+}
 
 /// The document of a run that took place.
 pub(crate) fn outcome(
@@ -73,20 +110,6 @@ pub(crate) fn failure(command: &[OsString], error: &Error) -> String {
         ("value", error.status().to_string()),
         ("error", string(&error.to_string())),
     ])
-}
-
-/// Writes a document to a file.
-pub(crate) fn write(file: &OsStr, document: &str) -> Result<(), Failure> {
-    std::fs::write(file, format!("{document}\n")).map_err(|error| {
-        let name = pinfold::policy::path::Quoted(file.as_bytes()).to_string();
-        failed(
-            &format!(
-                "cannot write {name}: {}",
-                pinfold_sys::describe(error.raw_os_error().unwrap_or(0))
-            ),
-            "pass --json a file that can be written",
-        )
-    })
 }
 
 fn words(command: &[OsString]) -> String {

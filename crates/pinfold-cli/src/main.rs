@@ -41,14 +41,14 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
     let first = arguments.remove(0);
     let name = first.to_string_lossy();
     match name.as_ref() {
-        "-h" | "--help" | "help" => return terminal::print(&manual::help_for(&arguments)),
+        "-h" | "--help" | "help" => return manual::help_for(arguments.first()),
         "-V" | "--version" => {
             return terminal::print(concat!("pinfold ", env!("CARGO_PKG_VERSION"), "\n"));
         }
         _ => {}
     }
     let Some(command) = table::COMMANDS.iter().find(|command| command.name == name) else {
-        return Err(arguments::unknown_command(&name));
+        return Err(arguments::unknown_command(&first));
     };
     let parsed = arguments::parse(command, arguments)?;
     if parsed.has("help") {

@@ -1,8 +1,9 @@
 //! Help, completions and the manual page, all from the one table.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 
-use crate::arguments::{Parsed, flags};
+use crate::arguments::{Parsed, flags, unknown_command};
 use crate::table::{COMMANDS, Command, Flag};
 use crate::terminal::{Failure, print, usage};
 
@@ -20,11 +21,11 @@ pub(crate) fn overview() -> String {
 }
 
 /// `pinfold help [COMMAND]`.
-pub(crate) fn help_for(arguments: &[std::ffi::OsString]) -> String {
-    let name = arguments.first().map(|name| name.to_string_lossy().into_owned());
-    match COMMANDS.iter().find(|command| Some(command.name) == name.as_deref()) {
-        Some(command) => help(command),
-        None => format!("{}\n", overview()),
+pub(crate) fn help_for(name: Option<&OsString>) -> Result<i32, Failure> {
+    let Some(name) = name else { return print(&format!("{}\n", overview())) };
+    match COMMANDS.iter().find(|command| *command.name == **name) {
+        Some(command) => print(&help(command)),
+        None => Err(unknown_command(name)),
     }
 }
 
@@ -72,7 +73,11 @@ pub(crate) fn page() -> String {
         ".SH EXIT STATUS\nThat of the command; 128+n when signal n killed it; 124 at a timeout; \
          125 when pinfold itself failed; 126 when the program was found but could not be \
          executed; 127 when it was not found; 2 for a mistake on the command line.\n\
-         .SH FILES\n.TP\n.I /etc/pinfold/requirements.toml\nThe administrator's bounds.\n\
+         .SH ENVIRONMENT\n.TP\n.B PINFOLD_HOME\nThe directory of the user's configuration, \
+         an absolute path.\n.TP\n.B XDG_CONFIG_HOME, XDG_STATE_HOME, HOME\nWhere that directory \
+         and the things that were taken away are otherwise.\n.TP\n.B SHELL\nWhat pinfold shell \
+         runs.\n.TP\n.B PATH\nWhere programs are looked for, as far as the profile passes it \
+         on.\n.SH FILES\n.TP\n.I /etc/pinfold/requirements.toml\nThe administrator's bounds.\n\
          .TP\n.I /etc/pinfold/config.toml\nThe system's configuration.\n\
          .TP\n.I $PINFOLD_HOME/config.toml\nThe user's configuration; by default in \
          ~/.config/pinfold.\n.TP\n.I .pinfold/config.toml\nThe project's configuration.\n",
@@ -81,7 +86,11 @@ pub(crate) fn page() -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\e").replace('-', "\\-").replace("\n.", "\n\\&.")
+    text.replace('\\', "\\e")
+        .replace('-', "\\-")
+        .replace('…', "...")
+        .replace("\n.", "\n\\&.")
+        .replace("\n'", "\n\\&'")
 }
 
 /// `pinfold completions SHELL`.
@@ -93,10 +102,8 @@ pub(crate) fn completions(parsed: &Parsed) -> Result<i32, Failure> {
         Some("fish") => fish(),
         Some("powershell") => powershell(),
         _ => {
-            return Err(usage(
-                "completions needs the name of a shell",
-                "write bash, zsh, fish or powershell",
-            ));
+            let message = "completions needs the name of a shell it knows";
+            return Err(usage(message, "write bash, zsh, fish or powershell"));
         }
     })
 }
@@ -105,14 +112,21 @@ fn names() -> String {
     COMMANDS.iter().map(|command| command.name).collect::<Vec<&str>>().join(" ")
 }
 
-fn longs(command: &'static Command) -> String {
-    flags(command).map(|flag| format!("--{}", flag.long)).collect::<Vec<String>>().join(" ")
+/// What may follow a command: its options, and operands that are one of a few.
+fn words(command: &'static Command) -> String {
+    let first = command.operands.split(' ').next().unwrap_or_default();
+    let few = if first.starts_with('[') { "" } else { first };
+    flags(command)
+        .map(|flag| format!("--{}", flag.long))
+        .chain(few.split('|').filter(|word| !word.is_empty()).map(String::from))
+        .collect::<Vec<String>>()
+        .join(" ")
 }
 
 fn bash() -> String {
     let mut cases = String::new();
     for command in COMMANDS {
-        let _ = writeln!(cases, "    {}) words=\"{}\" ;;", command.name, longs(command));
+        let _ = writeln!(cases, "    {}) words=\"{}\" ;;", command.name, words(command));
     }
     format!(
         "_pinfold() {{\n  local word=${{COMP_WORDS[COMP_CWORD]}} words\n  case ${{COMP_WORDS[1]}} in\n\
@@ -177,7 +191,7 @@ fn powershell() -> String {
     };
     let mut cases = String::new();
     for command in COMMANDS {
-        let _ = writeln!(cases, "    '{}' {{ {} }}", command.name, quoted(longs(command)));
+        let _ = writeln!(cases, "    '{}' {{ {} }}", command.name, quoted(words(command)));
     }
     format!(
         "Register-ArgumentCompleter -Native -CommandName pinfold -ScriptBlock {{\n  \

@@ -11,7 +11,7 @@ use pinfold::policy::resolve::{FlagRule, Front, Request};
 use pinfold::{Appeared, Caller, Exceeded, Handling, Options, Outcome, Sandbox};
 
 use crate::arguments::Parsed;
-use crate::json;
+use crate::json::{self, Document};
 use crate::terminal::{Failure, complain, failed, usage};
 
 /// `pinfold run`.
@@ -19,77 +19,93 @@ pub(crate) fn run(parsed: &Parsed) -> Result<i32, Failure> {
     if parsed.operands.is_empty() {
         return Err(usage("there is no command to run", "write \"pinfold run COMMAND\""));
     }
-    let sandbox = Sandbox::open(&caller(parsed)?, &options(parsed)?)?;
-    go(parsed, &sandbox, &parsed.operands)
+    go(parsed, &caller(parsed)?, &options(parsed)?, &parsed.operands)
 }
 
 /// `pinfold shell`.
 pub(crate) fn shell(parsed: &Parsed) -> Result<i32, Failure> {
-    if let Some(extra) = parsed.operands.first() {
-        let message = format!("unexpected operand {}", Quoted(extra.as_bytes()));
-        return Err(usage(&message, "to run a command, write \"pinfold run\""));
-    }
     let caller = caller(parsed)?;
     let shell = caller.variable("SHELL").unwrap_or(b"/bin/sh").to_vec();
-    let sandbox = Sandbox::open(&caller, &options(parsed)?)?;
-    go(parsed, &sandbox, &[OsString::from_vec(shell)])
+    go(parsed, &caller, &options(parsed)?, &[OsString::from_vec(shell)])
 }
 
 /// `pinfold sandbox`.
 pub(crate) fn sandbox(parsed: &Parsed) -> Result<i32, Failure> {
-    let predecessor = |failure: Failure| Failure {
+    as_the_predecessor(parsed).map_err(|failure| match failure.status {
         // Where pinfold says 125, the predecessor said 1.
-        status: if failure.status == 125 { 1 } else { failure.status },
-        ..failure
-    };
+        125 => Failure { status: 1, ..failure },
+        _ => failure,
+    })
+}
+
+fn as_the_predecessor(parsed: &Parsed) -> Result<i32, Failure> {
     let [system, command @ ..] = &parsed.operands[..] else {
         return Err(usage(
             "sandbox needs the name of a system and a command",
             "write \"pinfold sandbox linux COMMAND\"",
         ));
     };
-    match system.to_string_lossy().as_ref() {
-        "linux" | "landlock" => {}
-        "macos" | "seatbelt" | "windows" => {
-            let message = format!("this is not {}", system.to_string_lossy());
-            return Err(predecessor(failed(&message, "write \"pinfold sandbox linux\"")));
-        }
-        other => {
-            let message = format!("unknown system \"{other}\"");
+    let system = match system.to_str() {
+        Some("landlock") => "linux",
+        Some("seatbelt") => "macos",
+        Some(name @ ("linux" | "macos" | "windows")) => name,
+        _ => {
+            let message = format!("unknown system {}", Quoted(system.as_bytes()));
             return Err(usage(&message, "use linux, macos or windows"));
         }
+    };
+    let here = std::env::consts::OS;
+    if system != here {
+        return Err(failed(
+            &format!("cannot use the sandbox of {system}: this is {here}, not {system}"),
+            &format!("write \"pinfold sandbox {here}\""),
+        ));
     }
     if command.is_empty() {
         return Err(usage("there is no command to run", "write it after the system"));
     }
     let mut options = options(parsed)?;
     options.request.front = Front::Sandbox { full_auto: parsed.has("full-auto") };
-    for path in parsed.texts("allow-unix-socket")? {
-        options.request.sockets.push(path);
-    }
-    let outcome = caller(parsed)
-        .and_then(|caller| Ok(Sandbox::open(&caller, &options)?))
-        .and_then(|sandbox| go(parsed, &sandbox, command));
-    outcome.map_err(predecessor)
+    options.request.sockets = parsed.texts("allow-unix-socket")?;
+    go(parsed, &caller(parsed)?, &options, command)
 }
 
-fn go(parsed: &Parsed, sandbox: &Sandbox, command: &[OsString]) -> Result<i32, Failure> {
-    let quiet = parsed.has("quiet");
-    if parsed.has("verbose") {
-        complain(pinfold::policy::explain::profile(sandbox.profile()).trim_end());
+fn go(
+    parsed: &Parsed,
+    caller: &Caller,
+    options: &Options,
+    command: &[OsString],
+) -> Result<i32, Failure> {
+    if parsed.has("log-denials") {
+        return Err(failed(
+            "cannot report what was denied: this version does not record denials",
+            "leave out --log-denials; \"pinfold explain PATH\" names the rule that decides",
+        ));
     }
-    let began = parsed.has("json").then(Instant::now);
-    let outcome = sandbox.run(command).inspect_err(|error| {
-        if let Some(file) = parsed.last("json") {
-            let _ = json::write(file, &json::failure(command, error));
+    let document = parsed.last("json").map(Document::open).transpose()?;
+    let run = || {
+        let sandbox = Sandbox::open(caller, options)?;
+        if parsed.has("verbose") {
+            complain(pinfold::policy::explain::profile(sandbox.profile()).trim_end());
         }
-    })?;
-    if !quiet {
+        let began = document.is_some().then(Instant::now);
+        let outcome = sandbox.run(command)?;
+        Ok((sandbox, outcome, began.map_or(Duration::ZERO, |began| began.elapsed())))
+    };
+    let (sandbox, outcome, duration) = match run() {
+        Ok(ran) => ran,
+        Err(error) => {
+            if let Some(document) = document {
+                document.write(&json::failure(command, &error))?;
+            }
+            return Err(Failure::from(error));
+        }
+    };
+    if !parsed.has("quiet") {
         report(&outcome);
     }
-    if let Some(file) = parsed.last("json") {
-        let duration = began.map_or(Duration::ZERO, |began| began.elapsed());
-        json::write(file, &json::outcome(sandbox.profile(), command, (&outcome, duration)))?;
+    if let Some(document) = document {
+        document.write(&json::outcome(sandbox.profile(), command, (&outcome, duration)))?;
     }
     Ok(status(&outcome))
 }

@@ -1,12 +1,13 @@
 //! The commands that only say something.
 
+use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 
 use pinfold::policy::config::{Diagnostic, File};
 use pinfold::policy::decide::{Operation, decide};
 use pinfold::policy::explain;
-use pinfold::policy::net::{Host, HostError, parse_authority, parse_destination};
-use pinfold::policy::path::AbsPath;
+use pinfold::policy::net::parse_destination;
+use pinfold::policy::path::{AbsPath, Quoted};
 use pinfold::policy::profile::Profile;
 use pinfold::policy::resolve::{Request, builtin};
 use pinfold::{Caller, Error, Options, Sandbox, Sources};
@@ -17,6 +18,7 @@ use crate::terminal::{Failure, complain, failed, print, usage};
 
 /// `pinfold explain`.
 pub(crate) fn explain(parsed: &Parsed) -> Result<i32, Failure> {
+    platform(parsed)?;
     let caller = caller(parsed)?;
     let sandbox = Sandbox::open(&caller, &options(parsed)?)?;
     match &parsed.operands[..] {
@@ -28,36 +30,62 @@ pub(crate) fn explain(parsed: &Parsed) -> Result<i32, Failure> {
             text.push_str(&explain::gaps(sandbox.gaps()));
             print(&text)
         }
-        [thing] => print(&verdict(sandbox.profile(), &caller, thing.as_bytes())),
-        _ => Err(usage("explain takes one path, URL or variable", "ask for one at a time")),
+        [thing, ..] => print(&verdict(sandbox.profile(), &caller, thing.as_bytes())?),
+    }
+}
+
+/// Refuses to explain for a system whose plans this version cannot compile.
+fn platform(parsed: &Parsed) -> Result<(), Failure> {
+    let here = std::env::consts::OS;
+    match parsed.text("platform")?.as_deref() {
+        None => Ok(()),
+        Some(system) if system == here => Ok(()),
+        Some(system @ ("linux" | "macos" | "windows")) => Err(failed(
+            &format!("cannot show the plan for {system}: this version compiles plans for {here}"),
+            "leave out --platform, or ask on a host of that system",
+        )),
+        Some(system) => Err(usage(
+            &format!("unknown system {}", Quoted(system.as_bytes())),
+            "use linux, macos or windows",
+        )),
     }
 }
 
 /// The verdict for whatever `thing` is.
-fn verdict(profile: &Profile, caller: &Caller, thing: &[u8]) -> String {
-    let text = String::from_utf8_lossy(thing);
-    match destination(&text) {
-        Some(Ok((host, port))) => return format!("{}\n", explain::host(profile, &host, port)),
-        Some(Err(error)) => return format!("cannot read {text:?} as a URL: {error}\n"),
-        None => {}
-    }
-    let as_path = caller.working.join(thing);
-    let variable = !thing.contains(&b'/')
-        && !thing.starts_with(b".")
-        && !thing.starts_with(b"~")
-        && !as_path.as_ref().is_ok_and(pinfold_sys::facts::exists);
-    if variable {
-        let verdict = decide(profile, Operation::Variable(thing));
-        return format!("variable {text}: {verdict}\n");
-    }
-    let path = match thing.strip_prefix(b"~").map(|rest| (rest, caller.home())) {
-        Some((rest, Some(home))) => AbsPath::posix([home.as_bytes(), rest].concat()),
-        _ => as_path,
+fn verdict(profile: &Profile, caller: &Caller, thing: &[u8]) -> Result<String, Failure> {
+    let unusable = |error: &dyn Display| {
+        let hint = "name a path, a URL, HOST:PORT or a variable";
+        usage(&format!("cannot explain {}: {error}", Quoted(thing)), hint)
     };
-    match path {
-        Ok(path) => explain::path(profile, &real(&path)),
-        Err(error) => format!("cannot use the path: {error}\n"),
+    if thing.is_empty() {
+        return Err(unusable(&"it is empty"));
     }
+    let as_path = match (thing, caller.home()) {
+        ([b'~'] | [b'~', b'/', ..], Some(home)) => {
+            AbsPath::posix([home.as_bytes(), &thing[1..]].concat())
+        }
+        _ => caller.working.join(thing),
+    };
+    let is_path = !contains(thing, b"://")
+        && (thing.contains(&b'/')
+            || matches!(thing[0], b'.' | b'~')
+            || as_path.as_ref().is_ok_and(pinfold_sys::facts::exists));
+    if is_path {
+        let path = as_path.map_err(|error| unusable(&error))?;
+        return Ok(explain::path(profile, &real(&path)));
+    }
+    // Names of variables have neither dots nor colons.
+    if thing.iter().any(|byte| matches!(byte, b'.' | b':')) {
+        let destination = parse_destination(&String::from_utf8_lossy(thing));
+        let (host, port) = destination.map_err(|error| unusable(&error))?;
+        return Ok(format!("{}\n", explain::host(profile, &host, port)));
+    }
+    let verdict = decide(profile, Operation::Variable(thing));
+    Ok(format!("variable {}: {verdict}\n", Quoted(thing)))
+}
+
+fn contains(thing: &[u8], part: &[u8]) -> bool {
+    thing.windows(part.len()).any(|window| window == part)
 }
 
 /// The path with links resolved as far as it exists: rules hold for what a path
@@ -72,14 +100,6 @@ fn real(path: &AbsPath) -> AbsPath {
         }
     }
     path.clone()
-}
-
-/// A URL, or `HOST:PORT`; nothing when it is meant as something else.
-fn destination(text: &str) -> Option<Result<(Host, u16), HostError>> {
-    if text.contains("://") {
-        return Some(parse_destination(text));
-    }
-    parse_authority(text).ok().map(Ok)
 }
 
 /// `pinfold check`.
@@ -116,11 +136,16 @@ pub(crate) fn check(parsed: &Parsed) -> Result<i32, Failure> {
         checked += 1;
     }
     if problems.is_empty() {
-        return print(&format!("{checked} files checked, no problems\n"));
+        return print(&format!("{} checked, no problems\n", counted(checked, "file")));
     }
-    complain(&Error::Configuration(problems.clone()).to_string());
-    complain(&format!("{} problems", problems.len()));
+    let count = counted(problems.len(), "problem");
+    complain(&Error::Configuration(problems).to_string());
+    complain(&count);
     Ok(125)
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `pinfold profiles`.

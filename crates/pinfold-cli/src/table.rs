@@ -6,6 +6,8 @@
 pub(crate) struct Command {
     pub(crate) name: &'static str,
     pub(crate) operands: &'static str,
+    /// How many operands it takes at most.
+    pub(crate) most: usize,
     pub(crate) summary: &'static str,
     pub(crate) about: &'static str,
     pub(crate) options: &'static [&'static [Flag]],
@@ -54,8 +56,15 @@ const RULES: &[Flag] = &[
     flag("timeout", None, Some("DURATION"), "Kill everything after this time, as in 30s or 10m"),
 ];
 
+const LOG_DENIALS: Flag =
+    flag("log-denials", None, None, "Report what was denied; an error where that is not recorded");
+
+const PLATFORM: &[Flag] =
+    &[flag("platform", None, Some("SYSTEM"), "Show the plan for linux, macos or windows")];
+
 const REPORT: &[Flag] = &[
     flag("json", None, Some("FILE"), "Write how the run went to this file, as JSON"),
+    LOG_DENIALS,
     flag("quiet", Some('q'), None, "Say nothing but errors"),
     flag("verbose", Some('v'), None, "Say what is enforced before the command starts"),
 ];
@@ -65,6 +74,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "run",
         operands: "[--] COMMAND [ARG…]",
+        most: usize::MAX,
         summary: "Run a command in the sandbox",
         about: "Runs COMMAND inside the operating system's own isolation, under a permission\n\
                 profile: :workspace unless one is configured or chosen. The exit status is that\n\
@@ -74,6 +84,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "shell",
         operands: "",
+        most: 0,
         summary: "Start a shell in the sandbox",
         about: "Runs the shell that SHELL names, or /bin/sh.",
         options: &[SELECT, OVERRIDE, RULES, REPORT, HELP],
@@ -81,6 +92,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "sandbox",
         operands: "linux|macos|windows COMMAND [ARG…]",
+        most: usize::MAX,
         summary: "Run a command as the predecessor did",
         about: "Keeps the meaning of older command lines: read-only unless configured, and\n\
                 workspace-write with --full-auto. landlock and seatbelt are other names for\n\
@@ -89,6 +101,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             &[
                 flag("full-auto", None, None, "Let the command write the workspace and /tmp"),
                 flag("allow-unix-socket", None, Some("PATH"), "Open this socket; repeatable"),
+                LOG_DENIALS,
             ],
             OVERRIDE,
             HELP,
@@ -97,15 +110,18 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "explain",
         operands: "[PATH|URL|VAR]",
+        most: 1,
         summary: "Show the resolved profile, or the verdict for one thing",
         about: "Without an operand, prints every rule with its origin, the plan for this host and\n\
                 the gaps. With one, prints whether it is allowed and which rule decides: a path\n\
-                (it holds a slash or exists), a URL or HOST:PORT, or a variable.",
-        options: &[SELECT, OVERRIDE, RULES, HELP],
+                (it holds a slash, begins with a dot or exists), a URL, HOST:PORT or a host\n\
+                name with a dot (port 443), or a variable.",
+        options: &[SELECT, OVERRIDE, RULES, PLATFORM, HELP],
     },
     Command {
         name: "check",
         operands: "[FILE…]",
+        most: usize::MAX,
         summary: "Check configuration files",
         about: "Reports every problem at once. Without FILE, checks what applies here.",
         options: &[HELP],
@@ -113,6 +129,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "profiles",
         operands: "[NAME]",
+        most: 1,
         summary: "List profiles, or print one",
         about: "Also prints :secrets, the list of credential stores.",
         options: &[OVERRIDE, HELP],
@@ -120,6 +137,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "doctor",
         operands: "",
+        most: 0,
         summary: "Show what this host can enforce",
         about: "Tries every ingredient and names what is missing and how to mend it.",
         options: &[HELP],
@@ -127,6 +145,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "trust",
         operands: "[DIR]",
+        most: 1,
         summary: "Trust a project's own configuration",
         about: "Writes to the user's configuration that the project of DIR may grant rights.",
         options: &[HELP],
@@ -134,6 +153,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "completions",
         operands: "bash|zsh|fish|powershell",
+        most: 1,
         summary: "Print completions for a shell",
         about: "Prints a script for the shell to load.",
         options: &[HELP],
@@ -141,6 +161,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "man",
         operands: "",
+        most: 0,
         summary: "Print the manual page",
         about: "Prints it in roff, for \"pinfold man | man -l -\".",
         options: &[HELP],

@@ -1,5 +1,7 @@
 //! `pinfold trust`: edits the user's configuration, keeping what is there.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -8,15 +10,14 @@ use pinfold::{Caller, Sources};
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::arguments::Parsed;
-use crate::terminal::{Failure, failed, print, usage};
+use crate::terminal::{Failure, failed, print};
 
 /// Trusts the project of a directory.
 pub(crate) fn trust(parsed: &Parsed) -> Result<i32, Failure> {
     let caller = Caller::of_this_process()?;
     let caller = match &parsed.operands[..] {
         [] => caller,
-        [directory] => caller.in_directory(directory)?,
-        _ => return Err(usage("trust takes one directory", "trust one at a time")),
+        [directory, ..] => caller.in_directory(directory)?,
     };
     let Some(home) = caller.configuration()? else {
         return Err(failed("there is no home directory to write to", "set HOME or PINFOLD_HOME"));
@@ -56,15 +57,26 @@ fn edit(home: &AbsPath, file: &AbsPath, project: &str) -> Result<(), Failure> {
         return Err(failed(&format!("the project in {file} is not a table"), "mend it first"));
     };
     entry.insert("trust_level", value("trusted"));
-    // Written beside and renamed, so that a full disk leaves the old file.
-    let beside = path.with_extension(format!("toml.{}", std::process::id()));
-    let written = std::fs::create_dir_all(os(home))
-        .and_then(|()| std::fs::write(&beside, document.to_string()))
-        .and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&beside);
-        unwritten(file, &error)
-    })
+    std::fs::create_dir_all(os(home))
+        .and_then(|()| replace(path, &document.to_string()))
+        .map_err(|error| unwritten(file, &error))
+}
+
+/// Writes beside the file and renames, so that a full disk leaves the old one. A
+/// link, as dotfiles often are, stays a link; the mode stays too.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let beside = target.with_extension(format!("toml.{}", std::process::id()));
+    let mut file = File::create_new(&beside)?;
+    let written = match std::fs::metadata(&target) {
+        Ok(old) => file.set_permissions(old.permissions()),
+        Err(_) => Ok(()),
+    };
+    let written = written
+        .and_then(|()| file.write_all(text.as_bytes()))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&beside, &target));
+    written.inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
 fn unwritten(file: &AbsPath, error: &std::io::Error) -> Failure {

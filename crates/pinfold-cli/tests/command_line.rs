@@ -72,9 +72,9 @@ fn the_status_is_that_of_the_command_or_says_what_failed() {
         (&["sandbox", "beos", "true"], 2, "unknown system"),
         (&["sandbox", "linux"], 2, "no command"),
         (&["sandbox", "linux", "sh", "-c", "exit 3"], 3, ""),
-        (&["explain", "a", "b"], 2, "one path"),
+        (&["explain", "a", "b"], 2, "unexpected operand"),
         (&["completions", "tcsh"], 2, "bash"),
-        (&["trust", "a", "b"], 2, "one directory"),
+        (&["trust", "a", "b"], 2, "unexpected operand"),
         (&["check", "/no/such/file"], 125, "no such file"),
     ] {
         check(&world, arguments, status, message);

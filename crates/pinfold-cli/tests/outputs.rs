@@ -1,0 +1,295 @@
+//! What the commands print and write: verdicts, checks, trust, completions, and the
+//! document of `--json`.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod world;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use world::World;
+
+const PINFOLD: &str = env!("CARGO_BIN_EXE_pinfold");
+
+/// A command line, its status, and what it prints on either stream.
+fn check(world: &World, arguments: &[&str], status: i32, expected: &[&str]) {
+    let output = world.pinfold(arguments);
+    let all = format!("{}{}", output.stdout, output.stderr);
+    assert_eq!(output.status, status, "{arguments:?}\n{all}");
+    for part in expected {
+        assert!(all.contains(part), "{arguments:?}: {part:?} in\n{all}");
+    }
+    if status == 2 {
+        assert!(output.stdout.is_empty(), "{arguments:?}: mistakes go to standard error\n{all}");
+        assert!(output.stderr.contains("hint: "), "{arguments:?}\n{all}");
+    }
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_named_with_what_to_write_instead() {
+    let world = World::new("mistakes");
+    for (arguments, expected) in [
+        (&["--profile", "x"][..], "unknown option \"--profile\""),
+        (&["-x"], "unknown option \"-x\""),
+        (&["ls"], "to run a program, write \"pinfold run\""),
+        (&["\u{1b}[31m"], "\\u{1b}[31m"),
+        (&["help", "rnu"], "did you mean \"run\"?"),
+        (&["run", "-x", "true"], "unknown option \"-x\""),
+        (&["run", "-qz", "true"], "unknown option \"-z\""),
+        (&["run", "--\u{7}", "true"], "unknown option \"--\\u{7}\""),
+        (&["run", "--json"], "write --json FILE"),
+        (&["run", "--timeout", "10", "true"], "hint: write it as in 30s, 10m or 1h30m"),
+        (&["run", "--timeout=-1s", "true"], "cannot read --timeout"),
+        (&["run", "--timeout", "99999999999999999999h", "true"], "cannot read --timeout"),
+        (&["shell", "x"], "unexpected operand \"x\""),
+        (&["doctor", "x"], "write \"pinfold doctor [OPTIONS]\""),
+        (&["man", "x"], "unexpected operand \"x\""),
+        (&["profiles", "a", "b"], "unexpected operand \"b\""),
+        (&["trust", "a", "b"], "write \"pinfold trust [OPTIONS] [DIR]\""),
+        (&["completions"], "write bash, zsh, fish or powershell"),
+        (&["completions", "bash", "zsh"], "unexpected operand \"zsh\""),
+        (&["explain", "a", "b"], "unexpected operand \"b\""),
+        (&["explain", ""], "it is empty"),
+        (&["explain", "https://"], "the host is empty"),
+        (&["explain", "example.com:0"], "port"),
+        (&["explain", "--platform", "plan9"], "use linux, macos or windows"),
+        (&["sandbox"], "write \"pinfold sandbox linux COMMAND\""),
+        (&["sandbox", "linux", "--profile", "x", "true"], "unknown option \"--profile\""),
+    ] {
+        check(&world, arguments, 2, &[expected]);
+    }
+}
+
+#[test]
+fn what_this_version_cannot_do_is_an_error_and_nothing_runs() {
+    let world = World::new("cannot");
+    for (arguments, status, expected) in [
+        (&["run", "--log-denials", "touch", "ran"][..], 125, "does not record denials"),
+        (&["shell", "--log-denials"], 125, "does not record denials"),
+        (&["sandbox", "linux", "--log-denials", "touch", "ran"], 1, "does not record denials"),
+        (&["sandbox", "seatbelt", "touch", "ran"], 1, "write \"pinfold sandbox linux\""),
+        (&["sandbox", "windows", "touch", "ran"], 1, "this is linux, not windows"),
+    ] {
+        check(&world, arguments, status, &["error: cannot ", expected, "hint: "]);
+    }
+    assert!(!world.path("ran").exists());
+}
+
+#[test]
+fn options_end_where_the_command_begins() {
+    let world = World::new("options");
+    for (arguments, expected) in [
+        (&["run", "echo", "-q", "--help", "--"][..], "-q --help --\n"),
+        (&["run", "-q", "--", "echo", "--", "x"], "-- x\n"),
+        (&["run", "-qp", ":workspace", "echo", "x"], "x\n"),
+        (&["run", "-qp:workspace", "echo", "x"], "x\n"),
+        (&["run", "--profile=:read-only", "echo", "x"], "x\n"),
+        (&["sandbox", "linux", "echo", "--full-auto"], "--full-auto\n"),
+        (&["sandbox", "landlock", "--full-auto", "--", "sh", "-c", "echo x > f; cat f"], "x\n"),
+        (&["sandbox", "--full-auto", "linux", "sh", "-c", "echo y > f; cat f"], "y\n"),
+    ] {
+        let output = world.pinfold(arguments);
+        assert_eq!(output.stdout, expected, "{arguments:?}\n{}", output.stderr);
+        assert_eq!(output.status, 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_starts_in_the_directory_of_cd_and_pwd_says_so() {
+    let world = World::new("directory");
+    world.outside("mkdir -p real && ln -s real link");
+    let real = world.path("real");
+    for wanted in [&b"real"[..], b"link", b"./real/../link", real.as_os_str().as_bytes()] {
+        let mut command = world.command(PINFOLD);
+        command.env("PWD", "/stale").arg("run").arg("-C").arg(OsStr::from_bytes(wanted));
+        let output = world.output(command.args(["sh", "-c", "pwd -P; env | grep ^PWD="]));
+        let real = real.display();
+        assert_eq!(output.stdout, format!("{real}\nPWD={real}\n"), "{}", output.stderr);
+    }
+    let odd = OsStr::from_bytes(b"odd\xff\n");
+    fs::create_dir(world.path("").join(odd)).unwrap();
+    let mut command = world.command(PINFOLD);
+    command.args(["run", "-C"]).arg(odd).args(["touch", "here"]);
+    assert_eq!(world.output(&mut command).status, 0);
+    assert!(world.path("").join(odd).join("here").exists());
+}
+
+#[test]
+fn explain_tells_paths_hosts_and_variables_apart() {
+    let world = World::new("apart");
+    world.file("LANG", "a file with the name of a variable");
+    world.outside("ln -s /etc/passwd link");
+    for (thing, expected) in [
+        ("LANG", "/ws/LANG\""),
+        ("PATH", "variable \"PATH\": "),
+        ("example.com", "example.com port 443: denied by network off"),
+        ("example.com:22", "example.com port 22: "),
+        ("http://example.com/a/b", "example.com port 80: "),
+        ("10.0.0.1", "10.0.0.1 port 443: "),
+        ("[::1]:80", "port 80: "),
+        ("new/file", "/ws/new/file\""),
+        ("./new.file", "/ws/new.file\""),
+        ("link", "\"/etc/passwd\""),
+        ("~", "/home\""),
+        ("~/x", "/home/x\""),
+        ("~other", "/ws/~other\""),
+    ] {
+        check(&world, &["explain", thing], 0, &[expected]);
+    }
+    check(&world, &["explain", "--platform", "linux", "PATH"], 0, &["variable \"PATH\""]);
+}
+
+#[test]
+fn check_counts_files_and_problems() {
+    let world = World::new("counts");
+    check(&world, &["check"], 0, &["0 files checked, no problems"]);
+    world.configuration("default_permissions = \":workspace\"\n");
+    check(&world, &["check"], 0, &["1 file checked, no problems"]);
+    world.file("a.toml", "one = 1\n");
+    world.file("b.toml", "two = 2\n[permissions.x.limits]\nprocesses = 0\n");
+    check(&world, &["check", "a.toml"], 125, &["unknown key \"one\"", "a.toml:1:1", "\n1 problem"]);
+    check(&world, &["check", "a.toml", "b.toml"], 125, &["\"one\"", "\"two\"", "b.toml:3:"]);
+}
+
+#[test]
+fn profiles_lists_built_in_and_own_profiles_and_prints_one() {
+    let world = World::new("profiles");
+    world.configuration(
+        "default_permissions = \"dev\"\n[permissions.dev]\ndescription = \"for work\"\nextends = \":workspace\"\n",
+    );
+    let names = [":read-only", ":workspace", ":restricted", ":danger-full-access", "for work"];
+    check(&world, &["profiles"], 0, &names);
+    check(&world, &["profiles", "dev"], 0, &["built-in :workspace"]);
+    check(&world, &["profiles", ":secrets"], 0, &["/home/.ssh\n", "/etc/shadow\n"]);
+    check(&world, &["profiles", "dve"], 125, &["no profile \"dve\"", "hint: "]);
+}
+
+#[test]
+fn trust_keeps_links_modes_comments_and_other_tables() {
+    let world = World::new("edits");
+    let real = world.home().join("dotfile");
+    fs::write(&real, "# mine\n[projects.\"/other\"] # stays\ntrust_level = \"untrusted\"\n")
+        .unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(&real, world.config_file()).unwrap();
+    for _ in 0..2 {
+        check(&world, &["trust"], 0, &["trusted "]);
+    }
+    assert!(world.config_file().is_symlink());
+    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&real).unwrap();
+    let added = format!("[projects.\"{}\"]\ntrust_level = \"trusted\"\n", world.path("").display());
+    let added = added.replace("/\"]", "\"]");
+    assert!(text.starts_with("# mine\n[projects.\"/other\"] # stays\n"), "{text}");
+    assert_eq!(text.matches(&added).count(), 1, "{text}");
+    assert_eq!(fs::read_dir(world.home()).unwrap().count(), 1, "nothing is left beside the file");
+}
+
+#[test]
+fn trust_refuses_what_it_cannot_write_and_leaves_the_file() {
+    let world = World::new("refuses");
+    for (text, expected) in [
+        ("a = ", "not TOML"),
+        ("projects = 1\n", "is not a table"),
+        ("", "cannot change to the directory"),
+    ] {
+        world.configuration(text);
+        let directory = if text.is_empty() { "missing" } else { "." };
+        check(&world, &["trust", directory], 125, &[expected, "hint: "]);
+        assert_eq!(fs::read_to_string(world.config_file()).unwrap(), text);
+    }
+    let odd = OsStr::from_bytes(b"odd\xff");
+    fs::create_dir(world.path("").join(odd)).unwrap();
+    let output = world.output(world.command(PINFOLD).arg("trust").arg(odd));
+    assert_eq!(output.status, 125);
+    assert!(output.stderr.contains("not UTF-8"), "{}", output.stderr);
+}
+
+#[test]
+fn the_document_of_a_run_is_json_with_promised_fields() {
+    let world = World::new("document");
+    world.configuration("default_permissions = \":workspace\"\n");
+    for (arguments, expected) in [
+        (
+            &["sh", "-c", "exit 7"][..],
+            &[("result", "\"exited\""), ("value", "7"), ("exceeded", "null")][..],
+        ),
+        (&["sh", "-c", "kill -9 $$"], &[("result", "\"signaled\""), ("value", "9")]),
+        (&["--timeout", "200ms", "sleep", "9"], &[("exceeded", "\"wall_time\"")]),
+        (&["no-such-program"], &[("result", "\"failed\""), ("value", "127")]),
+        (&["-p", "no", "true"], &[("result", "\"failed\""), ("value", "125")]),
+        (
+            &["-q", "--", "echo", "\"\\\n\u{1}é"],
+            &[("command", "[\"echo\",\"\\\"\\\\\\n\\u0001é\"]"), ("profile", "\":workspace\"")],
+        ),
+    ] {
+        world.pinfold(&[&["run", "--json", "out.json"], arguments].concat());
+        let text = fs::read_to_string(world.path("out.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["version"], 1, "{text}");
+        for (field, value) in expected {
+            assert_eq!(document[field].to_string(), *value, "{arguments:?}: {field} in {text}");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_the_command_puts_in_place_of_the_document_is_not_followed() {
+    let world = World::new("planted");
+    let victim = world.home().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    let script = format!("rm -f out.json; ln -s {} out.json", victim.display());
+    check(&world, &["run", "--json", "out.json", "sh", "-c", &script], 0, &[]);
+    assert!(world.path("out.json").is_symlink(), "the command must have planted its link");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[test]
+fn a_document_that_cannot_be_written_stops_the_run() {
+    let world = World::new("unwritten");
+    for file in ["missing/out.json", ".", ""] {
+        check(&world, &["run", "--json", file, "touch", "ran"], 125, &["cannot write", "hint: "]);
+    }
+    assert!(!world.path("ran").exists());
+    check(&world, &["run", "--json", "/dev/full", "true"], 125, &["no space left on device"]);
+}
+
+#[test]
+fn bash_completes_commands_options_and_operands() {
+    let world = World::new("bash");
+    world.file("completion", &world.pinfold(&["completions", "bash"]).stdout);
+    for (words, expected) in [
+        ("pinfold ru", "run"),
+        ("pinfold run --allow", "--allow-gap"),
+        ("pinfold sandbox --log", "--log-denials"),
+        ("pinfold sandbox w", "windows"),
+        ("pinfold completions p", "powershell"),
+        ("pinfold explain --pl", "--platform"),
+    ] {
+        let script = format!(
+            ". ./completion; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _pinfold; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output = world.output(world.command("bash").args(["-c", &script]));
+        assert_eq!(output.stdout.trim(), expected, "{words}\n{}", output.stderr);
+    }
+}
+
+#[test]
+fn printing_survives_readers_that_leave_and_disks_that_are_full() {
+    let world = World::new("printing");
+    for (script, status, expected) in [
+        ("$P man >/dev/full", 125, "cannot write to standard output"),
+        ("$P man >&-", 0, ""),
+        ("$P check /no/such 2>&-", 125, ""),
+        ("$P run sh -c 'exit 3' 2>/dev/full", 3, ""),
+        ("$P man | head -n 1 >/dev/null", 0, ""),
+    ] {
+        let mut command = world.command("sh");
+        let output = world.output(command.env("P", PINFOLD).args(["-c", script]));
+        assert_eq!(output.status, status, "{script}\n{}", output.stderr);
+        assert!(output.stderr.contains(expected), "{script}\n{}", output.stderr);
+        assert!(!output.stderr.contains("panicked"), "{script}\n{}", output.stderr);
+    }
+}
