@@ -85,6 +85,14 @@ pub(crate) fn outcome(
             ("detail", detail),
         ])
     });
+    let blocked = outcome.network.iter().flat_map(|network| &network.blocked).map(|blocked| {
+        object(&[
+            ("destination", string(&blocked.destination())),
+            ("count", blocked.count.to_string()),
+            ("reason", string(&blocked.detail)),
+            ("remedy", blocked.remedy.as_ref().map_or(String::from("null"), |rule| string(rule))),
+        ])
+    });
     object(&[
         ("version", String::from("1")),
         ("command", words(command)),
@@ -98,6 +106,7 @@ pub(crate) fn outcome(
         ("max_resident_bytes", ended.usage.resident.to_string()),
         ("gaps", array(gaps)),
         ("appeared", array(appeared)),
+        ("blocked", array(blocked)),
     ])
 }
 

@@ -131,6 +131,18 @@ fn report(outcome: &Outcome) {
             Handling::Failed(why) => format!("pinfold: could not protect {path}: {why}"),
         });
     }
+    for blocked in outcome.network.iter().flat_map(|network| &network.blocked) {
+        let remedy = blocked
+            .remedy
+            .as_ref()
+            .map_or(String::new(), |rule| format!("; to allow: --net {rule}"));
+        complain(&format!(
+            "pinfold: blocked {}x {}: {}{remedy}",
+            blocked.count,
+            blocked.destination(),
+            blocked.detail
+        ));
+    }
     if let Some(exceeded) = outcome.ended.exceeded {
         complain(match exceeded {
             Exceeded::WallTime => "pinfold: the time limit was reached, everything was ended",

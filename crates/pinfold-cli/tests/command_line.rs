@@ -62,6 +62,8 @@ fn the_status_is_that_of_the_command_or_says_what_failed() {
         (&["run", "-c", "unknown=1", "true"], 125, "unknown key \"unknown\""),
         (&["run", "-c", "sandbox_mode=1", "true"], 125, "must be a string"),
         (&["run", "--write", "/no/such/place", "true"], 125, "nothing at"),
+        (&["run", "--log-denials", "true"], 125, "cannot report what was denied"),
+        (&["sandbox", "linux", "--log-denials", "true"], 1, "cannot report what was denied"),
         (&["run", "--net", "https://example.com", "true"], 125, "URL"),
         (&["run", "--net", "example.com:0", "true"], 125, "port"),
         (&["run", "--env", "=x", "true"], 125, "needs a name"),

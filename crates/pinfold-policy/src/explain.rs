@@ -143,6 +143,13 @@ pub fn plan(plan: &Plan) -> String {
         Network::Host => "the host's network",
     };
     let _ = writeln!(text, "  {network}");
+    if let Some(doors) = &plan.doors {
+        let _ = writeln!(
+            text,
+            "  a proxy on port {}, captured ports {:?}, names on port 53",
+            doors.proxy, doors.captured
+        );
+    }
     if plan.filter.user_namespaces {
         text.push_str("  user namespaces allowed\n");
     }

@@ -15,4 +15,6 @@ mod linux;
 pub use arena::Arena;
 #[cfg(target_os = "linux")]
 pub use linux::*;
-pub use seam::{Appeared, Ended, Error, Exceeded, Handling, Launch, Status, Usage, describe};
+pub use seam::{
+    Appeared, Ended, Error, Exceeded, Handling, Launch, OpenDoors, Status, Usage, describe,
+};

@@ -22,6 +22,19 @@ pub struct Launch {
     pub kept: Option<AbsPath>,
 }
 
+/// Listening sockets inside the command's network, for a proxy outside.
+#[derive(Debug)]
+pub struct OpenDoors {
+    /// For programs that know of the proxy.
+    pub proxy: std::net::TcpListener,
+    /// Questions to a name server.
+    pub names: std::net::UdpSocket,
+    /// The same over TCP.
+    pub names_stream: std::net::TcpListener,
+    /// Connections to the captured ports of any address.
+    pub captured: Vec<std::net::TcpListener>,
+}
+
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {

@@ -21,10 +21,12 @@ mod error;
 mod layers;
 mod program;
 mod sandbox;
+mod way_out;
 
 pub use caller::Caller;
 pub use error::Error;
 pub use layers::{Sources, check};
+pub use pinfold_egress::Report;
 pub use pinfold_policy as policy;
 pub use pinfold_sys::{Appeared, Ended, Exceeded, Handling, Status, Usage};
 pub use sandbox::{Options, Outcome, Sandbox};

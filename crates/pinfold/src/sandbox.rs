@@ -3,15 +3,16 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use pinfold_egress::{Report, Running};
 use pinfold_policy::environment;
 use pinfold_policy::gap::Gap;
 use pinfold_policy::plan::linux::{Plan, compile};
-use pinfold_policy::profile::Profile;
+use pinfold_policy::profile::{NetAccess, Profile};
 use pinfold_policy::resolve::{Context, Request, prepare};
 use pinfold_sys::{Ended, Launch};
 
 use crate::layers::Sources;
-use crate::{Caller, Error, program};
+use crate::{Caller, Error, program, way_out};
 
 /// What is asked for, besides the configuration files.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct Outcome {
     pub ended: Ended,
     /// Rules that did not hold, because the user allowed that.
     pub gaps: Vec<Gap>,
+    /// What the proxy let through and refused; nothing without host rules.
+    pub network: Option<Report>,
 }
 
 impl Sandbox {
@@ -76,7 +79,12 @@ impl Sandbox {
 
     /// The variables that a command gets, as `NAME=value`.
     pub fn environment(&self) -> Vec<Vec<u8>> {
-        environment::build(&self.profile, self.caller.environment.iter().map(Vec::as_slice))
+        let mut environment =
+            environment::build(&self.profile, self.caller.environment.iter().map(Vec::as_slice));
+        if self.profile.network.access == NetAccess::Rules {
+            way_out::add_variables(&mut environment);
+        }
+        environment
     }
 
     /// Runs a command, the program first, and waits for it. Standard input,
@@ -99,8 +107,14 @@ impl Sandbox {
             directory: self.profile.directories.working.clone(),
             kept: self.caller.kept(),
         };
-        match pinfold_sys::run(&self.plan, &launch) {
-            Ok(ended) => Ok(Outcome { ended, gaps: self.gaps.clone() }),
+        let mut proxy = Ok(None);
+        let ended = pinfold_sys::run(&self.plan, &launch, &mut |doors| {
+            proxy = way_out::open(&self.profile, &self.caller, doors).map(Some);
+        });
+        // It ends with the last process inside, not before: refusals still count.
+        let network = proxy?.map(Running::stop);
+        match ended {
+            Ok(ended) => Ok(Outcome { ended, gaps: self.gaps.clone(), network }),
             Err(pinfold_sys::Error::Execute { code }) => {
                 Err(program::failure(name, &launch.programs, &launch.directory, code))
             }

@@ -50,7 +50,7 @@ fn namespaces(network: Network) -> Check {
         directory: AbsPath::root(),
         kept: None,
     };
-    match super::run(&Plan::Namespaces(plan), &launch) {
+    match super::run(&Plan::Namespaces(plan), &launch, &mut |_| {}) {
         Err(Error::Execute { .. }) | Ok(_) => check(true, String::from("all of them work"), None),
         Err(error) => {
             let (cause, remedy) = cause(&error);
@@ -73,6 +73,7 @@ fn trial(network: Network) -> NamespacePlan {
         watches: Vec::new(),
         patterns: Vec::new(),
         network,
+        doors: None,
         filter: Filter { user_namespaces: false, sockets: Sockets::Ordinary },
         limits: Limits { wall_time: None, processes: None, memory: None, tmp_size: None },
     }

@@ -8,8 +8,11 @@
 use std::ffi::{CStr, CString, c_void};
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
+use pinfold_policy::plan::linux::Doors;
+
 use super::call::{self, Stack};
 use super::command::Command;
+use super::doors;
 use super::perform::{self, Masks, Slots};
 use super::raw::Errno;
 use super::shared::{Report, Request, Stage};
@@ -28,6 +31,8 @@ pub(crate) struct Task {
     pub(crate) own_network: bool,
     pub(crate) directory: CString,
     pub(crate) command: Command,
+    /// The doors to open, and where to pass them out.
+    pub(crate) doors: Option<(Doors, i32)>,
     /// Open on the supervisor; ready when that has died.
     pub(crate) supervisor: i32,
     /// Written to when the command stops; -1 for none.
@@ -76,6 +81,9 @@ fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
     // 4. Network.
     if task.own_network {
         call::loopback_up().map_err(at(Stage::Loopback))?;
+    }
+    if let Some((doors, channel)) = &task.doors {
+        doors::open(doors, *channel).map_err(at(Stage::Doors))?;
     }
     // 5. Out of reach: nothing of this process can be read, or traced.
     call::prctl(libc::PR_SET_DUMPABLE, 0).map_err(at(Stage::Process))?;

@@ -4,6 +4,7 @@ mod call;
 mod command;
 mod direct;
 mod doctor;
+mod doors;
 mod entry;
 pub mod facts;
 mod filter;

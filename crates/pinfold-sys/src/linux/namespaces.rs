@@ -10,7 +10,6 @@ use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
 use super::command::{Command, Vector, text, texts, two_stacks};
-use super::filter;
 use super::init::{self, Task};
 use super::keeper::{CoverInside, Keeper};
 use super::pattern::{Found, PatternWatcher};
@@ -23,7 +22,8 @@ use super::supervise::{
     watch_signals,
 };
 use super::watch::Watcher;
-use crate::seam::{Ended, Error, Exceeded, Launch};
+use super::{doors, filter};
+use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors};
 
 /// From `asm-generic/resource.h`; C libraries disagree about the type.
 const RLIMIT_DATA: u32 = 2;
@@ -33,7 +33,11 @@ const RLIMIT_NPROC: u32 = 6;
 const SCOPES: u64 = 0b11;
 
 /// Runs a command; `signals` are those to leave blocked for it.
-pub(crate) fn run(plan: &NamespacePlan, launch: &Launch, signals: u64) -> Result<Ended, Error> {
+pub(crate) fn run(
+    plan: &NamespacePlan,
+    launch: &Launch,
+    (signals, opened): (u64, &mut dyn FnMut(OpenDoors)),
+) -> Result<Ended, Error> {
     let controls_terminal = controlling_terminal();
     let terminal = if controls_terminal { standard_terminal() } else { None };
     let mut task = task(plan, launch, terminal)?;
@@ -51,7 +55,19 @@ pub(crate) fn run(plan: &NamespacePlan, launch: &Launch, signals: u64) -> Result
         Watcher::start(&plan.watches, &keeper).map_err(system("watch protected paths"))?;
     let mut patterns =
         PatternWatcher::new(&plan.patterns).map_err(system("watch for new matches"))?;
+    let channel = match &plan.doors {
+        Some(_) => Some(call::socketpair().map_err(system("make a channel"))?),
+        None => None,
+    };
+    task.doors = plan.doors.clone().zip(channel.map(|[_, inner]| inner));
     let child = start(&task, plan)?;
+    if let Some([outer, inner]) = channel {
+        call::close(inner);
+        if let Some(doors) = doors::received(outer) {
+            opened(doors);
+        }
+        call::close(outer);
+    }
     let running = Running {
         way: Way::First(&task),
         child,
@@ -180,6 +196,7 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
             limits: limits(plan),
             signals: 0,
         },
+        doors: None,
         supervisor: call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?,
         stopped: -1,
         report: Report::default(),
@@ -232,6 +249,7 @@ fn failure(task: &Task, stage: Stage, error: Errno, launch: &Launch) -> Error {
         }
         Stage::Identity => "map the user into a user namespace",
         Stage::Loopback => "turn on loopback in a network namespace",
+        Stage::Doors => "open the doors of the proxy in a network namespace",
         Stage::Process => "start the first process of the sandbox",
         Stage::Restrict => "restrict the command",
     };

@@ -21,6 +21,8 @@ pub(crate) enum Stage {
     Directory,
     /// Loopback could not be turned on.
     Loopback,
+    /// The doors of a proxy could not be opened.
+    Doors,
     /// The command's restrictions could not be applied.
     Restrict,
     /// No candidate could be executed.
@@ -49,6 +51,7 @@ impl Report {
             Stage::Loopback => 4,
             Stage::Restrict => 5,
             Stage::Execute => 6,
+            Stage::Doors => 7,
             Stage::Step(index) => 16 + index as u32,
         };
         self.error.store(error.0, SeqCst);
@@ -64,6 +67,7 @@ impl Report {
             4 => Stage::Loopback,
             5 => Stage::Restrict,
             6 => Stage::Execute,
+            7 => Stage::Doors,
             code => Stage::Step((code - 16) as usize),
         };
         Some((stage, Errno(self.error.load(SeqCst))))

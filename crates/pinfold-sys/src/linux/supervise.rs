@@ -10,7 +10,7 @@ use super::call;
 use super::init::{Task, bit};
 use super::raw::Errno;
 use super::{direct, namespaces};
-use crate::seam::{Ended, Error, Exceeded, Launch, Status, Usage};
+use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 
 /// Signals that reach the command when they are sent to the supervisor.
 const PASSED_ON: [i32; 9] = [
@@ -25,16 +25,21 @@ const PASSED_ON: [i32; 9] = [
     libc::SIGTSTP,
 ];
 
-/// Runs one command under a plan and waits for it.
+/// Runs one command under a plan and waits for it. `opened` gets the sockets of
+/// a plan with doors before the command starts.
 ///
 /// # Errors
 /// Nothing has been run when this returns an error.
-pub fn run(plan: &Plan, launch: &Launch) -> Result<Ended, Error> {
+pub fn run(
+    plan: &Plan,
+    launch: &Launch,
+    opened: &mut dyn FnMut(OpenDoors),
+) -> Result<Ended, Error> {
     // Nothing may interrupt between here and the loop that handles signals; what
     // is started begins with everything blocked as well.
     let signals = call::sigprocmask(!0);
     let ended = match plan {
-        Plan::Namespaces(plan) => namespaces::run(plan, launch, signals),
+        Plan::Namespaces(plan) => namespaces::run(plan, launch, (signals, opened)),
         Plan::Unconfined => direct::run(launch, signals),
         Plan::Landlock(_) => Err(Error::Closed {
             attempted: String::from("confine with Landlock"),

@@ -6,27 +6,41 @@
 //! itself as well: a mount point cannot be renamed or replaced, so no rename at
 //! any depth takes the protection away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Appears, Filter, Mount, MountAction, MountKind, NamespacePlan, Network, Pattern, Plan, Root,
-    Sockets, Watch,
+    Appears, Doors, Filter, Mount, MountAction, MountKind, NamespacePlan, Network, Pattern, Plan,
+    Root, Sockets, Watch,
 };
 use crate::decide;
 use crate::gap::Gap;
 use crate::host::{LinuxHost, PathFact, PathKind};
 use crate::origin::Origin;
 use crate::path::AbsPath;
-use crate::profile::{Access, Confinement, FsRule, FsTarget, MechanismChoice, NetAccess, Profile};
+use crate::profile::{
+    Access, Confinement, FsRule, FsTarget, HostAction, MechanismChoice, NetAccess, NetPolicy,
+    Profile,
+};
 use crate::resolve::SERVICES;
+
+/// Where programs find the proxy inside; nothing else can be there.
+pub const PROXY_PORT: u16 = 3128;
+
+/// Where the name servers are.
+const NAMES_PORT: u16 = 53;
+
+/// A range with more ports than this is not captured port by port.
+const WIDE: u16 = 16;
+
+/// The kernel passes at most 253 descriptors at once; three are taken.
+const MOST_CAPTURED: usize = 200;
 
 /// Compiles a profile for a host.
 pub fn compile(profile: &Profile, host: &LinuxHost) -> (Plan, Vec<Gap>) {
     if profile.confinement == Confinement::Unconfined {
         return (Plan::Unconfined, Vec::new());
     }
-    let mut gaps = network_gaps(profile);
-    gaps.extend(limit_gaps(profile, host));
+    let mut gaps = limit_gaps(profile, host);
     gaps.extend(mechanism_gap(profile));
     let mut compiler = Compiler::new(profile, host);
     compiler.rules();
@@ -254,6 +268,7 @@ impl<'a> Compiler<'a> {
                 NetAccess::Open => Network::Host,
                 NetAccess::Off | NetAccess::Rules => Network::Own,
             },
+            doors: doors(&profile.network),
             filter: Filter { user_namespaces: profile.user_namespaces, sockets: Sockets::Ordinary },
             limits: profile.limits,
         }
@@ -398,20 +413,20 @@ fn put(list: &mut BTreeMap<AbsPath, Mount>, path: AbsPath, kind: MountKind, acti
     list.insert(path.clone(), Mount { path, kind, action });
 }
 
-/// Until there is a proxy, host rules cannot be enforced.
-fn network_gaps(profile: &Profile) -> Vec<Gap> {
-    let mut gaps = Vec::new();
-    let policy = &profile.network;
-    if policy.access == NetAccess::Rules {
-        gaps.extend(policy.hosts.iter().map(|rule| Gap {
-            name: "host-rules",
-            rule: format!("host rule \"{}\"", rule.text),
-            origin: Some(rule.origin.clone()),
-            reason: String::from("the egress proxy is not part of this version"),
-            remedy: String::from("turn the network off, or open it with enabled = true alone"),
-        }));
+/// The ports that a proxy has to listen on, when there are host rules.
+fn doors(policy: &NetPolicy) -> Option<Doors> {
+    if policy.access != NetAccess::Rules {
+        return None;
     }
-    gaps
+    let mut captured = BTreeSet::from([80, 443]);
+    for rule in policy.hosts.iter().filter(|rule| rule.action != HostAction::Deny) {
+        // Ports of wide ranges are reached through the proxy's own door only.
+        let narrow = rule.ports.iter().filter(|(first, last)| last - first < WIDE);
+        captured.extend(narrow.flat_map(|(first, last)| *first..=*last));
+    }
+    captured.remove(&PROXY_PORT);
+    captured.remove(&NAMES_PORT);
+    Some(Doors { proxy: PROXY_PORT, captured: captured.into_iter().take(MOST_CAPTURED).collect() })
 }
 
 fn limit_gaps(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {

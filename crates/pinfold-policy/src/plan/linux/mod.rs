@@ -4,7 +4,7 @@
 mod compile;
 mod interest;
 
-pub use compile::compile;
+pub use compile::{PROXY_PORT, compile};
 pub use interest::paths_of_interest;
 
 use crate::path::AbsPath;
@@ -35,6 +35,8 @@ pub struct NamespacePlan {
     pub patterns: Vec<Pattern>,
     /// Which network the command sees.
     pub network: Network,
+    /// The way out through a proxy; nothing for none.
+    pub doors: Option<Doors>,
     /// The system-call filter.
     pub filter: Filter,
     /// Resource bounds.
@@ -141,6 +143,17 @@ pub enum Network {
     Own,
     /// The host's.
     Host,
+}
+
+/// Sockets that listen inside the command's network for a proxy outside. Every
+/// address leads to loopback there, so a program that ignores the proxy meets
+/// the same doors: name servers on port 53, and the captured ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// The port of the proxy on 127.0.0.1.
+    pub proxy: u16,
+    /// The TCP ports that are captured on every address, sorted.
+    pub captured: Vec<u16>,
 }
 
 /// What the system-call filter refuses.

@@ -6,11 +6,13 @@
 
 mod files;
 mod mount;
+mod network;
 mod process;
 mod watch;
 
 pub(crate) use files::*;
 pub(crate) use mount::*;
+pub(crate) use network::*;
 pub(crate) use process::*;
 pub(crate) use watch::*;
 

@@ -1,0 +1,132 @@
+//! Host rules on the real kernel: what is reached, what is refused, and what the
+//! host's own server saw.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod world;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use world::{Output, World};
+
+/// A server on the host's loopback that counts what reaches it.
+struct Server {
+    port: u16,
+    seen: Arc<AtomicU32>,
+}
+
+impl Server {
+    fn start() -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::new(AtomicU32::new(0));
+        let counter = seen.clone();
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let mut stream = stream;
+                let mut request = Vec::new();
+                let mut byte = [0];
+                while !request.ends_with(b"\r\n\r\n")
+                    && stream.read(&mut byte).is_ok_and(|n| n == 1)
+                {
+                    request.push(byte[0]);
+                }
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nserved",
+                );
+            }
+        });
+        Server { port, seen }
+    }
+
+    fn seen(&self) -> u32 {
+        self.seen.load(Ordering::SeqCst)
+    }
+}
+
+/// Asks for `url` over a connection to `address`, inside.
+fn ask(world: &World, options: &[&str], (address, port): (&str, u16), url: &str) -> Output {
+    let host = url.trim_start_matches("http://").split('/').next().unwrap();
+    let script = format!(
+        "exec 3<>/dev/tcp/{address}/{port} || exit 9\n\
+         printf 'GET {url} HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n' >&3\n\
+         timeout 5 cat <&3"
+    );
+    let mut arguments = vec!["run"];
+    arguments.extend(options);
+    arguments.extend(["--", "bash", "-c", &script]);
+    world.pinfold(&arguments)
+}
+
+#[test]
+fn a_service_that_a_rule_names_is_reached_through_the_proxy() {
+    let (world, server) = (World::new("net-allowed"), Server::start());
+    let rule = format!("127.0.0.1:{}", server.port);
+    let output = ask(&world, &["--net", &rule], ("127.0.0.1", 3128), &format!("http://{rule}/"));
+    assert!(output.stdout.ends_with("served"), "{}{}", output.stdout, output.stderr);
+    assert_eq!(server.seen(), 1);
+}
+
+#[test]
+fn what_no_rule_names_is_refused_with_the_rule_that_would_allow_it() {
+    let (world, server) = (World::new("net-refused"), Server::start());
+    let url = format!("http://127.0.0.1:{}/", server.port);
+    let options = ["--net", "example.com", "--json", "out.json"];
+    let output = ask(&world, &options, ("127.0.0.1", 3128), &url);
+    assert!(output.stdout.starts_with("HTTP/1.1 403"), "{}", output.stdout);
+    assert!(output.stderr.contains("pinfold: blocked 1x 127.0.0.1"), "{}", output.stderr);
+    let outcome = std::fs::read_to_string(world.path("out.json")).unwrap();
+    assert!(outcome.contains("\"blocked\":[{\"destination\":\"127.0.0.1"), "{outcome}");
+    assert_eq!(server.seen(), 0);
+}
+
+#[test]
+fn a_program_that_ignores_the_proxy_meets_the_same_rules() {
+    let (world, server) = (World::new("net-captured"), Server::start());
+    let rule = format!("127.0.0.1:{}", server.port);
+    // A captured port of any address leads to the proxy, not to that address.
+    let output = ask(&world, &["--net", &rule], ("192.0.2.1", 80), "http://blocked.example/");
+    assert!(output.stdout.starts_with("HTTP/1.1 4"), "{}{}", output.stdout, output.stderr);
+    // The named port is captured as well, whatever address is dialled.
+    let other =
+        ask(&world, &["--net", &rule], ("198.51.100.7", server.port), "http://198.51.100.7/");
+    assert!(!other.stdout.contains("served"), "{}", other.stdout);
+    assert_eq!(server.seen(), 0);
+}
+
+#[test]
+fn without_rules_the_hosts_loopback_is_out_of_reach() {
+    let (world, server) = (World::new("net-off"), Server::start());
+    let url = format!("http://127.0.0.1:{}/", server.port);
+    for options in [&[][..], &["--net", "example.com"]] {
+        let output = ask(&world, options, ("127.0.0.1", server.port), &url);
+        assert_eq!(output.status, 9, "{}{}", output.stdout, output.stderr);
+    }
+    assert_eq!(server.seen(), 0);
+    // The same without enforcement arrives: this test can fail.
+    let output = ask(&world, &["-p", ":danger-full-access"], ("127.0.0.1", server.port), &url);
+    assert!(output.stdout.ends_with("served"), "{}", output.stdout);
+}
+
+#[test]
+fn names_are_answered_inside_and_programs_are_led_to_the_proxy() {
+    let world = World::new("net-names");
+    let script = "getent ahostsv4 some.example | head -1; echo $https_proxy; echo $no_proxy";
+    let output = world.pinfold(&["run", "--net", "example.com", "--", "sh", "-c", script]);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert!(lines[0].starts_with("198.1"), "{}{}", output.stdout, output.stderr);
+    assert_eq!(lines[1], "http://127.0.0.1:3128");
+    assert_eq!(lines[2], "localhost,127.0.0.1,::1");
+}
+
+#[test]
+fn an_open_network_is_the_hosts() {
+    let (world, server) = (World::new("net-open"), Server::start());
+    let url = format!("http://127.0.0.1:{}/", server.port);
+    let output = ask(&world, &["--net", "open"], ("127.0.0.1", server.port), &url);
+    assert!(output.stdout.ends_with("served"), "{}{}", output.stdout, output.stderr);
+}

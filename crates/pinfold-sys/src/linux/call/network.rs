@@ -1,0 +1,196 @@
+//! Sockets, routes, and passing descriptors between processes.
+
+use super::super::raw::{Errno, arguments, call};
+use super::{Descriptor, Outcome, close, flag, numbers, pointer, reads};
+
+/// What kind of socket listens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listen {
+    Stream,
+    Datagram,
+}
+
+/// Two connected sockets.
+pub(crate) fn socketpair() -> Outcome<[Descriptor; 2]> {
+    let mut pair = [-1; 2];
+    let kind = (libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC) as usize;
+    let pair_pointer = std::ptr::from_mut(&mut pair) as usize;
+    let given = [libc::AF_UNIX as usize, kind, 0, pair_pointer];
+    // SAFETY: the kernel writes two descriptors.
+    unsafe { call(libc::SYS_socketpair, arguments(given)) }?;
+    Ok(pair)
+}
+
+/// A socket bound to an IPv4 address and port, listening if it is a stream.
+pub(crate) fn listen_on(address: u32, port: u16, kind: Listen) -> Outcome<Descriptor> {
+    const BACKLOG: usize = 1024;
+    let number = match kind {
+        Listen::Stream => libc::SOCK_STREAM,
+        Listen::Datagram => libc::SOCK_DGRAM,
+    };
+    let kind_and_flags = (number | libc::SOCK_CLOEXEC) as usize;
+    let socket = numbers(libc::SYS_socket, [libc::AF_INET as usize, kind_and_flags, 0])?;
+    let bound = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: address.to_be() },
+        sin_zero: [0; 8],
+    };
+    let given = [socket, pointer(&bound), size_of::<libc::sockaddr_in>()];
+    reads(libc::SYS_bind, arguments(given))?;
+    if kind == Listen::Stream {
+        numbers(libc::SYS_listen, [socket, BACKLOG])?;
+    }
+    Ok(socket as Descriptor)
+}
+
+/// The index of the loopback interface, always the first.
+const LOOPBACK_INDEX: u32 = 1;
+
+/// `struct nlmsghdr` of `netlink(7)`.
+#[repr(C)]
+struct Header {
+    length: u32,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    port: u32,
+}
+
+impl Header {
+    fn new(length: usize, kind: u16) -> Header {
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE) as u16;
+        Header { length: length as u32, kind, flags, sequence: 1, port: 0 }
+    }
+}
+
+/// `struct rtmsg` and one attribute of `rtnetlink(7)`.
+#[repr(C)]
+struct RouteRequest {
+    header: Header,
+    family: u8,
+    destination_bits: u8,
+    source_bits: u8,
+    service: u8,
+    table: u8,
+    protocol: u8,
+    scope: u8,
+    route: u8,
+    route_flags: u32,
+    attribute_length: u16,
+    attribute: u16,
+    interface: u32,
+}
+
+/// Makes every IPv4 address local, as `ip route add local 0.0.0.0/0 dev lo` does.
+pub(crate) fn route_everything_to_loopback() -> Outcome<()> {
+    netlink(&RouteRequest {
+        header: Header::new(size_of::<RouteRequest>(), libc::RTM_NEWROUTE),
+        family: libc::AF_INET as u8,
+        destination_bits: 0,
+        source_bits: 0,
+        service: 0,
+        table: libc::RT_TABLE_LOCAL,
+        protocol: libc::RTPROT_BOOT,
+        scope: libc::RT_SCOPE_HOST,
+        route: libc::RTN_LOCAL,
+        route_flags: 0,
+        attribute_length: 8,
+        attribute: libc::RTA_OIF,
+        interface: LOOPBACK_INDEX,
+    })
+}
+
+/// `struct ifaddrmsg` and one attribute of `rtnetlink(7)`.
+#[repr(C)]
+struct AddressRequest {
+    header: Header,
+    family: u8,
+    prefix: u8,
+    flags: u8,
+    scope: u8,
+    interface: u32,
+    attribute_length: u16,
+    attribute: u16,
+    address: u32,
+}
+
+/// Gives loopback an address that does not look like loopback. Without one,
+/// resolvers take the network for down and return no address of a name.
+pub(crate) fn add_address_to_loopback(address: u32) -> Outcome<()> {
+    netlink(&AddressRequest {
+        header: Header::new(size_of::<AddressRequest>(), libc::RTM_NEWADDR),
+        family: libc::AF_INET as u8,
+        prefix: 32,
+        flags: 0,
+        scope: libc::RT_SCOPE_UNIVERSE,
+        interface: LOOPBACK_INDEX,
+        attribute_length: 8,
+        attribute: libc::IFA_LOCAL,
+        address: address.to_be(),
+    })
+}
+
+/// Sends one request to the kernel's routing and reads the answer.
+fn netlink<T>(request: &T) -> Outcome<()> {
+    let kind = (libc::SOCK_RAW | libc::SOCK_CLOEXEC) as usize;
+    let socket = numbers(libc::SYS_socket, [libc::AF_NETLINK as usize, kind, 0])?;
+    let given = [socket, pointer(request), size_of::<T>(), 0, 0, 0];
+    let done = reads(libc::SYS_sendto, given).and_then(|_| acknowledged(socket));
+    close(socket as Descriptor);
+    done
+}
+
+/// Reads the answer to a request: `struct nlmsgerr` behind its header.
+fn acknowledged(socket: usize) -> Outcome<()> {
+    let mut answer = [0i32; 64];
+    let given = [socket, std::ptr::from_mut(&mut answer) as usize, size_of_val(&answer), 0, 0, 0];
+    // SAFETY: the kernel writes at most what it is told the buffer holds.
+    unsafe { call(libc::SYS_recvfrom, given) }?;
+    match answer[4] {
+        0 => Ok(()),
+        error => Err(Errno(-error)),
+    }
+}
+
+/// Room for `struct cmsghdr` and 253 descriptors, aligned as the kernel wants.
+const CONTROL_WORDS: usize = 2 + 127;
+
+/// Sends descriptors with one byte.
+pub(crate) fn send_descriptors(channel: Descriptor, descriptors: &[Descriptor]) -> Outcome<()> {
+    let mut control = [0u64; CONTROL_WORDS];
+    let length = 16 + size_of_val(descriptors);
+    control[0] = length as u64;
+    control[1] = u64::from(libc::SCM_RIGHTS as u32) << 32 | u64::from(libc::SOL_SOCKET as u32);
+    for (index, pair) in descriptors.chunks(2).enumerate() {
+        let second = pair.get(1).map_or(0, |second| u64::from(*second as u32) << 32);
+        control[2 + index] = u64::from(pair[0] as u32) | second;
+    }
+    let byte = [0u8];
+    let part = [pointer(&byte), 1];
+    let message = [0, 0, pointer(&part), 1, pointer(&control), length, 0];
+    let given = [flag(channel), pointer(&message), 0];
+    reads(libc::SYS_sendmsg, arguments(given)).map(drop)
+}
+
+/// Receives descriptors; how many. None when the other end is gone.
+pub(crate) fn receive_descriptors(
+    channel: Descriptor,
+    descriptors: &mut [Descriptor],
+) -> Outcome<usize> {
+    let mut control = [0u64; CONTROL_WORDS];
+    let mut byte = [0u8];
+    let part = [std::ptr::from_mut(&mut byte) as usize, 1];
+    let control_pointer = std::ptr::from_mut(&mut control) as usize;
+    let mut message =
+        [0, 0, pointer(&part), 1, control_pointer, size_of::<[u64; CONTROL_WORDS]>(), 0];
+    let message_pointer = std::ptr::from_mut(&mut message) as usize;
+    let given = [flag(channel), message_pointer, libc::MSG_CMSG_CLOEXEC as usize];
+    // SAFETY: the kernel writes the byte, the control buffer and the message.
+    unsafe { call(libc::SYS_recvmsg, arguments(given)) }?;
+    let count = (control[0] as usize).saturating_sub(16) / size_of::<Descriptor>();
+    for (index, descriptor) in descriptors.iter_mut().enumerate().take(count) {
+        *descriptor = (control[2 + index / 2] >> (32 * (index % 2))) as u32 as Descriptor;
+    }
+    Ok(count.min(descriptors.len()))
+}

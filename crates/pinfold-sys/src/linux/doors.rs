@@ -1,0 +1,58 @@
+//! The doors of a proxy: sockets that are made inside the command's network
+//! namespace and served outside of it.
+//!
+//! Every address of that network leads to loopback, so whatever a program
+//! connects to arrives at a door with its destination as the local address.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use pinfold_policy::plan::linux::Doors;
+
+use super::call::{self, Listen};
+use super::raw::Errno;
+use crate::seam::OpenDoors;
+
+const LOOPBACK: u32 = 0x7f00_0001;
+const ANY: u32 = 0;
+const NAMES_PORT: u16 = 53;
+
+/// 192.0.0.8, which stands for "no address" by RFC 7600.
+const DUMMY: u32 = 0xc000_0008;
+
+/// The most descriptors in one message (`SCM_MAX_FD`).
+const MOST: usize = 253;
+
+/// Opens the doors and passes them out, in this order: proxy, names over UDP and
+/// TCP, captured ports. Makes no allocation.
+pub(crate) fn open(doors: &Doors, channel: i32) -> Result<(), Errno> {
+    call::add_address_to_loopback(DUMMY)?;
+    call::route_everything_to_loopback()?;
+    let mut descriptors = [-1; MOST];
+    descriptors[0] = call::listen_on(LOOPBACK, doors.proxy, Listen::Stream)?;
+    descriptors[1] = call::listen_on(ANY, NAMES_PORT, Listen::Datagram)?;
+    descriptors[2] = call::listen_on(ANY, NAMES_PORT, Listen::Stream)?;
+    let mut count = 3;
+    for (slot, port) in descriptors[3..].iter_mut().zip(&doors.captured) {
+        *slot = call::listen_on(ANY, *port, Listen::Stream)?;
+        count += 1;
+    }
+    call::send_descriptors(channel, &descriptors[..count])
+}
+
+/// What `open` has passed out; nothing when the first process failed before.
+pub(crate) fn received(channel: i32) -> Option<OpenDoors> {
+    let mut descriptors = [-1; MOST];
+    let count = call::receive_descriptors(channel, &mut descriptors).ok()?;
+    let mut owned = descriptors[..count].iter().map(|descriptor| {
+        // SAFETY: the kernel has just made this descriptor for this process.
+        unsafe { OwnedFd::from_raw_fd(*descriptor) }
+    });
+    let (proxy, names, names_stream) = (owned.next()?, owned.next()?, owned.next()?);
+    Some(OpenDoors {
+        proxy: TcpListener::from(proxy),
+        names: UdpSocket::from(names),
+        names_stream: TcpListener::from(names_stream),
+        captured: owned.map(TcpListener::from).collect(),
+    })
+}
