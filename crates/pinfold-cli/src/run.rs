@@ -67,6 +67,9 @@ fn as_the_predecessor(parsed: &Parsed) -> Result<i32, Failure> {
     let mut options = options(parsed)?;
     options.request.front = Front::Sandbox { full_auto: parsed.has("full-auto") };
     options.request.sockets = parsed.texts("allow-unix-socket")?;
+    if options.request.sockets.iter().any(String::is_empty) {
+        return Err(usage("--allow-unix-socket needs a path", "write the path of a socket"));
+    }
     go(parsed, &caller(parsed)?, &options, command)
 }
 

@@ -55,6 +55,7 @@ fn mistakes_on_the_command_line_are_named_with_what_to_write_instead() {
         (&["explain", "https://"], "the host is empty"),
         (&["explain", "example.com:0"], "port"),
         (&["explain", "--platform", "plan9"], "use linux, macos or windows"),
+        (&["sandbox", "linux", "--allow-unix-socket", "", "true"], "needs a path"),
         (&["sandbox"], "write \"pinfold sandbox linux COMMAND\""),
         (&["sandbox", "linux", "--profile", "x", "true"], "unknown option \"--profile\""),
     ] {

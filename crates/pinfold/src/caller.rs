@@ -49,6 +49,10 @@ impl Caller {
             message: format!("cannot change to the directory {shown}: {why}"),
             hint: String::from("name a directory that exists and can be entered"),
         };
+        // An empty variable of a script should not mean the present directory.
+        if directory.is_empty() {
+            return Err(failed(String::from("the name is empty")));
+        }
         let wanted =
             self.working.join(directory.as_bytes()).map_err(|error| failed(error.to_string()))?;
         let real =

@@ -84,6 +84,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 fn launch_hint(error: &pinfold_sys::Error) -> &'static str {
+    if let Some(hint) = exhausted(error) {
+        return hint;
+    }
     match error {
         pinfold_sys::Error::Closed { .. } => {
             "run \"pinfold doctor\" to see what is missing and the one-time fix"
@@ -97,5 +100,23 @@ fn launch_hint(error: &pinfold_sys::Error) -> &'static str {
         pinfold_sys::Error::Execute { .. } | pinfold_sys::Error::System { .. } => {
             "run \"pinfold doctor\", and check limits such as \"ulimit -n\" and \"ulimit -u\""
         }
+    }
+}
+
+/// What to do when something ran out, whatever was attempted then.
+fn exhausted(error: &pinfold_sys::Error) -> Option<&'static str> {
+    let (pinfold_sys::Error::Closed { code, .. }
+    | pinfold_sys::Error::Path { code, .. }
+    | pinfold_sys::Error::Directory { code, .. }
+    | pinfold_sys::Error::Execute { code }
+    | pinfold_sys::Error::System { code, .. }) = error;
+    match code {
+        // ENFILE and EMFILE
+        23 | 24 => Some("raise the limit of open files, as in \"ulimit -n 1024\""),
+        // EAGAIN
+        11 => Some("raise the limit of processes, as in \"ulimit -u 4096\", or end some"),
+        // ENOMEM
+        12 => Some("free memory, or raise its limit, as in \"ulimit -v unlimited\""),
+        _ => None,
     }
 }

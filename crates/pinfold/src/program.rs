@@ -60,6 +60,11 @@ pub(crate) fn failure(name: &[u8], candidates: &[Vec<u8>], working: &AbsPath, co
             "add --read with the directory it is in",
             false,
         ),
+        2 | 20 if name.contains(&b'/') => program(
+            String::from("not found"),
+            "check the spelling; a relative path starts at the working directory",
+            false,
+        ),
         2 | 20 => program(
             String::from("not found"),
             "check the spelling; it is looked for in the PATH of the command",
