@@ -34,11 +34,12 @@ impl Parsed {
 
     /// All values of an option that must be text.
     pub(crate) fn texts(&self, name: &'static str) -> Result<Vec<String>, Failure> {
-        self.options
-            .iter()
-            .filter(|(given, _)| *given == name)
-            .map(|(name, value)| text(name, value))
-            .collect()
+        self.all(name).map(|value| text(name, value)).collect()
+    }
+
+    /// All values of an option, in order.
+    pub(crate) fn all(&self, name: &'static str) -> impl Iterator<Item = &OsStr> {
+        self.options().filter(move |(given, _)| *given == name).map(|(_, value)| value)
     }
 
     /// The last value of an option that must be text.

@@ -175,7 +175,7 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
     let mut request = Request {
         profile: parsed.text("profile")?,
         hosts: parsed.texts("net")?,
-        environment: parsed.texts("env")?,
+        environment: parsed.all("env").map(|value| value.as_bytes().to_vec()).collect(),
         allowed_gaps: parsed.texts("allow-gap")?,
         ..Request::plain()
     };

@@ -118,6 +118,45 @@ fn a_command_starts_in_the_directory_of_cd_and_pwd_says_so() {
 }
 
 #[test]
+fn env_lets_variables_through_and_sets_them_whatever_the_profile_says() {
+    let world = World::new("variables");
+    world.configuration(
+        "default_permissions = \"x\"\n[permissions.x]\nextends = \":workspace\"\n\
+         [permissions.x.environment]\ninclude_only = [\"PATH\"]\nset = { PATH = \"/usr/bin:/bin\", HIDDEN = \"1\" }\n",
+    );
+    let seen = |option: &[u8]| {
+        let mut command = world.command(PINFOLD);
+        command.env("MY_TOKEN", "outer").env("PINFOLD_SANDBOX", "forged").arg("run");
+        command.arg("--env").arg(OsStr::from_bytes(option)).args(["env", "-0"]);
+        let output = command.output().unwrap();
+        let entries = output
+            .stdout
+            .split(|byte| *byte == 0)
+            .filter(|entry| !entry.is_empty() && !entry.starts_with(b"PINFOLD_SANDBOX_NETWORK"));
+        entries.map(|entry| entry.escape_ascii().to_string()).collect::<Vec<String>>()
+    };
+    for (option, expected) in [
+        (&b"ABSENT"[..], None),
+        (b"MY_TOKEN", Some("MY_TOKEN=outer")),
+        (b"MY_TOKEN=inner", Some("MY_TOKEN=inner")),
+        (b"OTHER=a=b", Some("OTHER=a=b")),
+        (b"EMPTY=", Some("EMPTY=")),
+        (b"PINFOLD_SANDBOX=forged", None),
+        (b"ODD\xff=\xfe\n", Some("ODD\\xff=\\xfe\\n")),
+    ] {
+        let mut entries = seen(option);
+        entries.sort();
+        let mut wanted = vec!["PATH=/usr/bin:/bin", "PINFOLD_SANDBOX=1"];
+        wanted.extend(expected);
+        wanted.sort_unstable();
+        assert_eq!(entries, wanted, "{}", option.escape_ascii());
+    }
+    check(&world, &["explain", "--env", "A_KEY=1", "A_KEY"], 0, &["set by --env"]);
+    check(&world, &["explain", "--env", "A_KEY", "A_KEY"], 0, &["let through by --env"]);
+    check(&world, &["explain", "--env", "A_KEY=1"], 0, &["set \"A_KEY\"=\"1\"  (--env)"]);
+}
+
+#[test]
 fn explain_tells_paths_hosts_and_variables_apart() {
     let world = World::new("apart");
     world.file("LANG", "a file with the name of a variable");

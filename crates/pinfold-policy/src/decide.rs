@@ -149,10 +149,14 @@ fn removal(policy: &FsPolicy, path: &AbsPath) -> Verdict {
 
 fn variable(profile: &Profile, name: &[u8]) -> Verdict {
     let fate = environment::fate(&profile.environment, name);
+    let origin = match fate {
+        Fate::LetThrough | Fate::Given => Origin::Flag("--env".into()),
+        _ => profile.environment.origin.clone(),
+    };
     Verdict {
-        allowed: matches!(fate, Fate::Passed | Fate::Set | Fate::LetThrough),
+        allowed: matches!(fate, Fate::Passed | Fate::Set | Fate::LetThrough | Fate::Given),
         rule: fate.to_string(),
-        origin: Some(profile.environment.origin.clone()),
+        origin: Some(origin),
     }
 }
 

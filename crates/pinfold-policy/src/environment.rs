@@ -49,6 +49,8 @@ pub enum Fate {
     Set,
     /// `--env` lets it through.
     LetThrough,
+    /// `--env` gives it a value.
+    Given,
 }
 
 impl fmt::Display for Fate {
@@ -63,6 +65,7 @@ impl fmt::Display for Fate {
             Fate::NotIncluded => f.write_str("left out: not in include_only"),
             Fate::Set => f.write_str("set by the profile"),
             Fate::LetThrough => f.write_str("let through by --env"),
+            Fate::Given => f.write_str("set by --env"),
         }
     }
 }
@@ -71,7 +74,10 @@ impl fmt::Display for Fate {
 pub fn fate(policy: &EnvPolicy, name: &[u8]) -> Fate {
     let upper = name.to_ascii_uppercase();
     let matches = |pattern: &String| wildcard(pattern.to_ascii_uppercase().as_bytes(), &upper);
-    if policy.pass.iter().any(|pass| pass.as_bytes() == name) {
+    if policy.given.contains_key(name) {
+        return Fate::Given;
+    }
+    if policy.pass.iter().any(|pass| pass == name) {
         return Fate::LetThrough;
     }
     let set = policy.set.keys().any(|key| key.as_bytes() == name);
@@ -111,15 +117,17 @@ pub fn build<'a>(profile: &Profile, caller: impl IntoIterator<Item = &'a [u8]>) 
             continue;
         };
         let name = &entry[..split];
-        let marker = name == MARKER.as_bytes() || name == NO_NETWORK_MARKER.as_bytes();
-        if !marker && matches!(fate(policy, name), Fate::Passed | Fate::LetThrough) {
+        if !is_marker(name) && matches!(fate(policy, name), Fate::Passed | Fate::LetThrough) {
             result.push(entry.to_vec());
         }
     }
     for (name, value) in &policy.set {
-        if fate(policy, name.as_bytes()) == Fate::Set {
+        if !is_marker(name.as_bytes()) && fate(policy, name.as_bytes()) == Fate::Set {
             result.push(format!("{name}={value}").into_bytes());
         }
+    }
+    for (name, value) in policy.given.iter().filter(|(name, _)| !is_marker(name)) {
+        result.push([name, &b"="[..], value].concat());
     }
     if profile.confinement == Confinement::Confined {
         result.push(format!("{MARKER}=1").into_bytes());
@@ -128,6 +136,11 @@ pub fn build<'a>(profile: &Profile, caller: impl IntoIterator<Item = &'a [u8]>) 
         }
     }
     result
+}
+
+/// Whether only pinfold itself sets this variable.
+fn is_marker(name: &[u8]) -> bool {
+    name == MARKER.as_bytes() || name == NO_NETWORK_MARKER.as_bytes()
 }
 
 /// Whether `pattern`, with `*` and `?`, matches all of `text`. Linear but for

@@ -71,17 +71,19 @@ fn environment(text: &mut String, profile: &Profile) {
     };
     let secrets = if policy.default_excludes { ", without credentials" } else { "" };
     let _ = writeln!(text, "environment {inherit}{secrets}  ({})", policy.origin);
-    for (label, names) in [
-        ("exclude", &policy.exclude),
-        ("include_only", &policy.include_only),
-        ("pass", &policy.pass),
-    ] {
+    for (label, names) in [("exclude", &policy.exclude), ("include_only", &policy.include_only)] {
         if !names.is_empty() {
             let _ = writeln!(text, "  {label} {}", names.join(" "));
         }
     }
     for (name, value) in &policy.set {
         let _ = writeln!(text, "  set {name}={}", Quoted(value.as_bytes()));
+    }
+    for name in &policy.pass {
+        let _ = writeln!(text, "  let through {}  (--env)", Quoted(name));
+    }
+    for (name, value) in &policy.given {
+        let _ = writeln!(text, "  set {}={}  (--env)", Quoted(name), Quoted(value));
     }
 }
 

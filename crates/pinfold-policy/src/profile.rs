@@ -267,7 +267,10 @@ pub struct EnvPolicy {
     /// When not empty, only matching names are kept.
     pub include_only: Vec<String>,
     /// Names let through whatever the rest says (`--env NAME`).
-    pub pass: Vec<String>,
+    pub pass: Vec<Vec<u8>>,
+    /// Variables given on the command line, whatever the rest says
+    /// (`--env NAME=VALUE`).
+    pub given: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Where the policy was written.
     pub origin: Origin,
 }

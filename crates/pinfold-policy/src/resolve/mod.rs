@@ -21,7 +21,7 @@ use crate::config::file::{File, Git, ProfileTable};
 use crate::config::place::At;
 use crate::config::tree::Item;
 use crate::origin::Origin;
-use crate::path::AbsPath;
+use crate::path::{AbsPath, Quoted};
 use crate::profile::{
     Access, Confinement, Directories, FsPolicy, MechanismChoice, Profile, SocketRule,
 };
@@ -54,7 +54,7 @@ pub struct Request {
     /// `--allow-unix-socket`: absolute paths.
     pub sockets: Vec<String>,
     /// `--env NAME` lets one through, `--env NAME=VALUE` sets one.
-    pub environment: Vec<String>,
+    pub environment: Vec<Vec<u8>>,
     /// `--allow-gap`.
     pub allowed_gaps: Vec<String>,
     /// `--timeout`.
@@ -239,13 +239,14 @@ fn flags(
         }
     }
     for text in &request.environment {
-        match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => {
-                profile.environment.set.insert(name.into(), value.into());
+        match text.iter().position(|byte| *byte == b'=') {
+            Some(end @ 1..) => {
+                let value = text[end + 1..].to_vec();
+                profile.environment.given.insert(text[..end].to_vec(), value);
             }
             None if !text.is_empty() => profile.environment.pass.push(text.clone()),
             _ => diagnostics.push(
-                Diagnostic::general(format!("--env {text}: a variable needs a name"))
+                Diagnostic::general(format!("--env {}: a variable needs a name", Quoted(text)))
                     .hint("write --env NAME or --env NAME=VALUE"),
             ),
         }

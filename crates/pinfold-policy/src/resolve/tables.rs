@@ -178,6 +178,7 @@ pub(super) fn environment(file: &File, chosen: &Chosen) -> EnvPolicy {
         set,
         include_only: names(|table| table.include_only.as_ref()),
         pass: Vec::new(),
+        given: std::collections::BTreeMap::new(),
         origin: inherit
             .map(|inherit| inherit.place.origin())
             .or(ignore.map(|ignore| ignore.place.origin()))
