@@ -80,20 +80,31 @@ pub fn access<'p>(policy: &'p FsPolicy, path: &AbsPath) -> (Access, Option<&'p F
 
 /// The rule that decides about a path, and how many components its path has.
 fn deciding_rule<'p>(policy: &'p FsPolicy, path: &AbsPath) -> Option<(usize, &'p FsRule)> {
-    policy
-        .rules
-        .iter()
-        .filter_map(|rule| {
-            let covered = match &rule.target {
-                FsTarget::Tree(tree) => path.starts_with(tree).then(|| tree.depth()),
-                FsTarget::Glob(glob) if !path.starts_with(&glob.base) => None,
-                FsTarget::Glob(glob) => {
-                    Matcher::new(glob).deepest_match(path).map(|found| found.depth())
-                }
-            };
-            covered.map(|depth| (depth, rule))
-        })
+    // Rules are sorted, trees before patterns.
+    let trees = policy.rules.partition_point(|rule| matches!(rule.target, FsTarget::Tree(_)));
+    let (trees, patterns) = policy.rules.split_at(trees);
+    let patterns = patterns.iter().filter_map(|rule| match &rule.target {
+        FsTarget::Glob(glob) if path.starts_with(&glob.base) => {
+            Matcher::new(glob).deepest_match(path).map(|found| (found.depth(), rule))
+        }
+        _ => None,
+    });
+    deepest_tree(trees, path)
+        .into_iter()
+        .chain(patterns)
         .max_by_key(|(depth, rule)| (*depth, rule.access))
+}
+
+/// The rule for the deepest tree that holds a path.
+fn deepest_tree<'p>(trees: &'p [FsRule], path: &AbsPath) -> Option<(usize, &'p FsRule)> {
+    let tree = |rule: &'p FsRule| match &rule.target {
+        FsTarget::Tree(tree) => Some(tree),
+        FsTarget::Glob(_) => None,
+    };
+    path.ancestors().find_map(|above| {
+        let found = trees.binary_search_by(|rule| tree(rule).cmp(&Some(&above))).ok()?;
+        trees.get(found).map(|rule| (above.depth(), rule))
+    })
 }
 
 /// The private directory that a path lies in, unless a rule inside it decides.
