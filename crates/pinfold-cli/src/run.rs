@@ -81,7 +81,7 @@ fn go(
 ) -> Result<i32, Failure> {
     if parsed.has("log-denials") {
         return Err(failed(
-            "cannot report what was denied: this version does not record denials",
+            "cannot report what was denied: this version does not record denials of files",
             "leave out --log-denials; \"pinfold explain PATH\" names the rule that decides",
         ));
     }
@@ -90,6 +90,9 @@ fn go(
         let sandbox = Sandbox::open(caller, options)?;
         if parsed.has("verbose") {
             complain(pinfold::policy::explain::profile(sandbox.profile()).trim_end());
+        }
+        if !parsed.has("quiet") {
+            report_unused(&options.request.allowed_gaps, &sandbox);
         }
         let began = document.is_some().then(Instant::now);
         let outcome = sandbox.run(command)?;
@@ -117,6 +120,17 @@ fn status(outcome: &Outcome) -> i32 {
     match outcome.ended.exceeded {
         Some(Exceeded::WallTime) => 124,
         _ => outcome.ended.status.code(),
+    }
+}
+
+/// Names the allowed gaps that are none: a misspelt name would go unnoticed where
+/// nothing needs it, and fail elsewhere.
+fn report_unused(allowed: &[String], sandbox: &Sandbox) {
+    for name in allowed {
+        if !sandbox.gaps().iter().any(|gap| gap.name == name) {
+            let name = Quoted(name.as_bytes());
+            complain(&format!("pinfold: --allow-gap {name} changes nothing: there is no such gap"));
+        }
     }
 }
 

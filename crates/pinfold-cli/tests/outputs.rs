@@ -79,6 +79,18 @@ fn what_this_version_cannot_do_is_an_error_and_nothing_runs() {
 }
 
 #[test]
+fn an_allowed_gap_that_is_none_is_mentioned_but_not_quietly() {
+    let world = World::new("gaps");
+    let note = "--allow-gap \"mising-path\" changes nothing";
+    check(&world, &["run", "--allow-gap", "mising-path", "true"], 0, &[note]);
+    let quiet = world.pinfold(&["run", "-q", "--allow-gap", "mising-path", "true"]);
+    assert_eq!(quiet.stderr, "");
+    let missing = ["run", "--write", "/no/such/place", "--allow-gap", "missing-path", "true"];
+    check(&world, &missing, 0, &["not enforced: "]);
+    assert!(!world.pinfold(&missing).stderr.contains("changes nothing"));
+}
+
+#[test]
 fn options_end_where_the_command_begins() {
     let world = World::new("options");
     for (arguments, expected) in [
