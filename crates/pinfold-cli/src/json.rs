@@ -4,9 +4,10 @@
 //! general serializer, so it is written by hand.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use pinfold::policy::path::Quoted;
@@ -36,11 +37,29 @@ impl<'a> Document<'a> {
         Ok(Document { name, file })
     }
 
-    /// Writes the document.
+    /// Writes the document, in place of what the command may have written there.
     pub(crate) fn write(mut self, document: &str) -> Result<(), Failure> {
-        let written = self.file.write_all(format!("{document}\n").as_bytes());
-        written.map_err(|error| unwritten(self.name, &error))
+        let text = format!("{document}\n");
+        let written = self.file.metadata().and_then(|own| {
+            if own.is_file() {
+                self.file.set_len(0)?;
+            }
+            self.file.write_all(text.as_bytes())?;
+            Ok(std::fs::metadata(self.name).is_ok_and(|now| same(&own, &now)))
+        });
+        match written {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(failed(
+                &format!("cannot write {}: the command replaced it", Quoted(self.name.as_bytes())),
+                "pass --json a file that the command cannot write",
+            )),
+            Err(error) => Err(unwritten(self.name, &error)),
+        }
     }
+}
+
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 fn unwritten(name: &OsStr, error: &std::io::Error) -> Failure {

@@ -288,14 +288,33 @@ fn the_document_of_a_run_is_json_with_promised_fields() {
 }
 
 #[test]
-fn a_link_that_the_command_puts_in_place_of_the_document_is_not_followed() {
-    let world = World::new("planted");
+fn the_command_can_neither_forge_the_document_nor_lead_it_elsewhere() {
+    let world = World::new("forged");
     let victim = world.home().join("victim");
     fs::write(&victim, "precious").unwrap();
-    let script = format!("rm -f out.json; ln -s {} out.json", victim.display());
-    check(&world, &["run", "--json", "out.json", "sh", "-c", &script], 0, &[]);
-    assert!(world.path("out.json").is_symlink(), "the command must have planted its link");
-    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    let link = format!("rm -f out.json; ln -s {} out.json", victim.display());
+    let replaced = &["the command replaced it", "hint: "][..];
+    for (script, status, expected) in [
+        (&*link, 125, replaced),
+        ("rm out.json; echo '{}' > out.json", 125, replaced),
+        ("rm out.json", 125, replaced),
+        ("i=0; while [ $i -lt 999 ]; do echo forged; i=$((i+1)); done > out.json", 0, &[]),
+    ] {
+        world.outside("rm -f out.json");
+        check(&world, &["run", "--json", "out.json", "sh", "-c", script], status, expected);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{script}");
+    }
+    let text = fs::read_to_string(world.path("out.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["result"], "exited");
+}
+
+#[test]
+fn a_document_goes_to_a_pipe_as_well() {
+    let world = World::new("pipe");
+    let output = world.pinfold(&["run", "--json", "/dev/stdout", "true"]);
+    assert_eq!(output.status, 0, "{}", output.stderr);
+    assert!(output.stdout.starts_with("{\"version\":1,"), "{}", output.stdout);
 }
 
 #[test]
