@@ -145,7 +145,9 @@ fn zsh() -> String {
         let options: Vec<String> = flags(command)
             .map(|flag| {
                 let value = if flag.value.is_some() { ":value:_files" } else { "" };
-                format!("'--{}[{}]{value}'", flag.long, flag.help.replace(['[', ']', '\''], ""))
+                let often = if flag.help.ends_with("repeatable") { "*" } else { "" };
+                let help = flag.help.replace(['[', ']', '\''], "");
+                format!("'{often}--{}[{help}]{value}'", flag.long)
             })
             .collect();
         let _ = writeln!(
@@ -173,9 +175,10 @@ fn fish() -> String {
         );
         for flag in flags(command) {
             let value = if flag.value.is_some() { " -r" } else { "" };
+            let short = flag.short.map_or(String::new(), |short| format!(" -s {short}"));
             let _ = writeln!(
                 text,
-                "complete -c pinfold -n '__fish_seen_subcommand_from {}' -l {}{value} -d '{}'",
+                "complete -c pinfold -n '__fish_seen_subcommand_from {}' -l {}{short}{value} -d '{}'",
                 command.name,
                 flag.long,
                 flag.help.replace('\'', "")
