@@ -21,7 +21,7 @@ pub struct Matcher {
 
 /// One name of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     /// `**`
     Directories,
     /// A name without any glob character.
@@ -48,6 +48,11 @@ impl Matcher {
     /// The directory that the pattern is matched below.
     pub fn base(&self) -> &AbsPath {
         &self.base
+    }
+
+    /// The names of the pattern, one list for each alternative of its braces.
+    pub(crate) fn alternatives(&self) -> &[Vec<Part>] {
+        &self.alternatives
     }
 
     /// The deepest of `path` and the directories above it that matches.
@@ -156,7 +161,7 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
 }
 
 /// The inside of a class and the length with its brackets.
-fn class(pattern: &[u8]) -> Option<(&[u8], usize)> {
+pub(crate) fn class(pattern: &[u8]) -> Option<(&[u8], usize)> {
     // A bracket that comes first, or first after the negation, is a member.
     let negated = usize::from(matches!(pattern.get(1), Some(b'!' | b'^')));
     let end = pattern.iter().skip(2 + negated).position(|byte| *byte == b']')? + 2 + negated;

@@ -75,3 +75,11 @@ pub struct LinuxHost {
     /// Sockets of running services that the profile would show, sorted.
     pub sockets: Vec<AbsPath>,
 }
+
+/// A macOS host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MacHost {
+    /// Every path that the profile names, by the path that was asked for. What
+    /// is not listed is taken to be exactly where it was asked for.
+    pub paths: BTreeMap<AbsPath, PathFact>,
+}

@@ -1,0 +1,115 @@
+//! What Seatbelt cannot hold.
+
+use crate::gap::Gap;
+use crate::host::{MacHost, PathKind};
+use crate::origin::Origin;
+use crate::path::AbsPath;
+use crate::profile::{FsRule, FsTarget, Profile};
+
+/// The gaps that do not depend on how the rules are written down.
+pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    for (path, origin) in &profile.filesystem.private {
+        gaps.push(gap(
+            "private-tmp",
+            format!("private {path}"),
+            Some(origin.clone()),
+            "macOS cannot show a directory of the command's own in its place",
+            "set private_tmp = false and let TMPDIR name a directory of the workspace",
+        ));
+    }
+    for rule in &profile.filesystem.rules {
+        if let FsTarget::Tree(path) = &rule.target
+            && missing_ancestor(path, host)
+        {
+            gaps.push(gap(
+                "moved-into-place",
+                rule.to_string(),
+                Some(rule.origin.clone()),
+                "a directory above it does not exist, and a tree made elsewhere can be moved there",
+                "make the directory first",
+            ));
+        }
+    }
+    let limits = &profile.limits;
+    for (set, rule) in [
+        (limits.processes.is_some(), "limits.processes"),
+        (limits.memory.is_some(), "limits.memory"),
+    ] {
+        if set {
+            gaps.push(gap(
+                rule.rsplit('.').next().unwrap_or(rule),
+                String::from(rule),
+                None,
+                "macOS has no limit for a tree of processes",
+                "remove the limit",
+            ));
+        }
+    }
+    overlapping(&profile.filesystem.rules, &mut gaps);
+    gaps
+}
+
+/// Whether the directory that holds a path is missing itself.
+fn missing_ancestor(path: &AbsPath, host: &MacHost) -> bool {
+    match host.paths.get(path).map(|fact| &fact.kind) {
+        Some(PathKind::Missing { nearest }) => path.parent().is_some_and(|above| above != *nearest),
+        _ => false,
+    }
+}
+
+/// Patterns that differ and may cover the same path: the stricter holds.
+fn overlapping(rules: &[FsRule], gaps: &mut Vec<Gap>) {
+    let globs = || {
+        rules.iter().filter_map(|rule| match &rule.target {
+            FsTarget::Glob(glob) => Some((rule, &glob.base)),
+            FsTarget::Tree(_) => None,
+        })
+    };
+    for (rule, base) in globs() {
+        let differs = globs().any(|(other, above)| {
+            other.access > rule.access && (base.starts_with(above) || above.starts_with(base))
+        });
+        if differs {
+            gaps.push(gap(
+                "overlapping-patterns",
+                rule.to_string(),
+                Some(rule.origin.clone()),
+                "another pattern with another access may cover the same path, and then the stricter holds",
+                "give both patterns the same access, or directories of their own",
+            ));
+        }
+    }
+}
+
+/// A pattern with bytes that have no certain expression.
+pub(super) fn inexact(rule: &FsRule) -> Gap {
+    gap(
+        "pattern",
+        rule.to_string(),
+        Some(rule.origin.clone()),
+        "it has characters that Seatbelt's expressions cannot hold exactly; more is refused than it says",
+        "use letters, digits and simple punctuation in the pattern and its directory",
+    )
+}
+
+/// A tree that is an exception from a match around it.
+pub(super) fn exception(rule: &FsRule, path: &AbsPath) -> Gap {
+    gap(
+        "pattern-exception",
+        rule.to_string(),
+        Some(rule.origin.clone()),
+        &format!("the rule for {path} inside a match differs, and then the stricter of both holds"),
+        "choose a pattern that does not match around that path",
+    )
+}
+
+fn gap(
+    name: &'static str,
+    rule: String,
+    origin: Option<Origin>,
+    reason: &str,
+    remedy: &str,
+) -> Gap {
+    Gap { name, rule, origin, reason: reason.into(), remedy: remedy.into() }
+}
