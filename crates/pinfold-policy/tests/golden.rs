@@ -76,12 +76,12 @@ fn check(case: &Path) -> Option<String> {
 }
 
 fn profile(case: &Path, host: &Host) -> Profile {
-    let source = Arc::new(Source {
-        name: "profile.toml".into(),
-        directory: path("/etc/pinfold"),
-        layer: Layer::User,
-        text: fs::read_to_string(case.join("profile.toml")).unwrap(),
-    });
+    let source = Arc::new(Source::new(
+        "profile.toml".into(),
+        path("/etc/pinfold"),
+        Layer::User,
+        fs::read_to_string(case.join("profile.toml")).unwrap(),
+    ));
     let (item, problems) = tree::parse(&source);
     assert!(problems.is_empty(), "{problems:?}");
     let working = path(&host.working);

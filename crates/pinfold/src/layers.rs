@@ -128,7 +128,7 @@ impl Reader {
         };
         let directory = path.parent().unwrap_or_else(AbsPath::root);
         let name = String::from_utf8_lossy(path.as_bytes()).into_owned().into();
-        let source = Arc::new(Source { name, directory, layer, text });
+        let source = Arc::new(Source::new(name, directory, layer, text));
         let (item, mut problems) = tree::parse(&source);
         self.problems.append(&mut problems);
         Some(item)
@@ -143,12 +143,12 @@ impl Reader {
 }
 
 fn flag_source(text: &str, caller: &Caller) -> Arc<Source> {
-    Arc::new(Source {
-        name: format!("-c {text}").into(),
-        directory: caller.working.clone(),
-        layer: Layer::Flags,
-        text: text.into(),
-    })
+    Arc::new(Source::new(
+        format!("-c {text}").into(),
+        caller.working.clone(),
+        Layer::Flags,
+        text.into(),
+    ))
 }
 
 /// The root of the project that a directory belongs to, and where its files of

@@ -1,6 +1,6 @@
 //! Where a value was written.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::origin::Origin;
 use crate::path::AbsPath;
@@ -29,6 +29,25 @@ pub struct Source {
     pub layer: Layer,
     /// The text.
     pub text: String,
+    /// Where its lines begin, found out when it is first asked for.
+    lines: OnceLock<Vec<usize>>,
+}
+
+impl Source {
+    /// A text and where it comes from.
+    pub fn new(name: Arc<str>, directory: AbsPath, layer: Layer, text: String) -> Source {
+        Source { name, directory, layer, text, lines: OnceLock::new() }
+    }
+
+    /// The line that holds a byte, counted from 0, and where it begins.
+    fn line(&self, byte: usize) -> (usize, usize) {
+        let lines = self.lines.get_or_init(|| {
+            let breaks = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+            std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect()
+        });
+        let line = lines.partition_point(|start| *start <= byte).saturating_sub(1);
+        (line, lines.get(line).copied().unwrap_or(0))
+    }
 }
 
 /// A span of bytes in a text, or nowhere.
@@ -52,10 +71,9 @@ impl Place {
     /// characters; nothing for what is built in.
     pub fn line_and_column(&self) -> Option<(u32, u32)> {
         let Place::In { source, start, .. } = self else { return None };
-        let before = source.text.get(..*start)?;
-        let line = before.matches('\n').count() as u32 + 1;
-        let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) as u32 + 1;
-        Some((line, column))
+        let (line, begins) = source.line(*start);
+        let column = source.text.get(begins..*start)?.chars().count();
+        Some((line as u32 + 1, column as u32 + 1))
     }
 
     /// The origin that rules made from this place carry.
