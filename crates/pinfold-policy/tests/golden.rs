@@ -10,9 +10,10 @@ use std::sync::Arc;
 use pinfold_policy::config::tree;
 use pinfold_policy::config::{Layer, Source};
 use pinfold_policy::explain;
-use pinfold_policy::host::{GlobMatch, LinuxHost, PathFact, PathKind};
+use pinfold_policy::host::{GlobMatch, LinuxHost, MacHost, PathFact, PathKind};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{compile, paths_of_interest};
+use pinfold_policy::plan::macos;
 use pinfold_policy::profile::{FsTarget, Profile};
 use pinfold_policy::repository::{GitDirectory, GitEntry, Repository};
 use pinfold_policy::resolve::{Context, Request, prepare};
@@ -56,8 +57,12 @@ fn plans_are_as_expected() {
 fn check(case: &Path) -> Option<String> {
     let host: Host = toml::from_str(&fs::read_to_string(case.join("host.toml")).unwrap()).unwrap();
     let profile = profile(case, &host);
-    let (plan, gaps) = compile(&profile, &facts(&profile, &host));
+    let facts = facts(&profile, &host);
+    let (plan, gaps) = compile(&profile, &facts);
+    let (mac_plan, mac_gaps) = macos::compile(&profile, &MacHost { paths: facts.paths });
+    let mac_gaps = explain::gaps(&mac_gaps).lines().map(|line| format!("; {line}\n")).collect();
     let produced = [
+        ("macos.sbpl", [macos::render(&mac_plan), mac_gaps].concat()),
         ("linux.txt", format!("{}{}", explain::plan(&plan), explain::gaps(&gaps))),
         ("explain.txt", explain::profile(&profile)),
     ];

@@ -36,11 +36,13 @@ impl Profile {
         while !rest.trim_start().is_empty() {
             let Form::List(list) = form(&mut rest) else { panic!("a word outside of a list") };
             match list.as_slice() {
-                [Form::Word(verb), Form::Word(operation), filters @ ..]
-                    if verb == "allow" || verb == "deny" =>
-                {
-                    let filters = filters.iter().map(|form| filter(form, plan)).collect();
-                    rules.push((verb == "allow", operation.clone(), filters));
+                [Form::Word(verb), rest @ ..] if verb == "allow" || verb == "deny" => {
+                    for operation in rest {
+                        let Form::Word(operation) = operation else { break };
+                        let filters = rest.iter().filter(|form| !matches!(form, Form::Word(_)));
+                        let filters = filters.map(|form| filter(form, plan)).collect();
+                        rules.push((verb == "allow", operation.clone(), filters));
+                    }
                 }
                 [Form::Word(verb), Form::Word(number)] if verb == "version" && number == "1" => {}
                 other => panic!("unknown form {other:?}"),

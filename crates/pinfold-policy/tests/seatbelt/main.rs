@@ -164,6 +164,16 @@ fn hostile_names_stay_out_of_the_text() {
 }
 
 #[test]
+fn a_pattern_without_an_exact_expression_grants_nothing() {
+    let rules = vec![tree("/w", Access::Read), glob("/w", "*\u{e9}", Access::Write)];
+    let (seatbelt, gaps) = compiled(&profile(rules), &bare_host());
+    assert_eq!(gaps.iter().map(|gap| gap.name).collect::<Vec<_>>(), ["pattern"]);
+    for name in ["/w/\u{e9}", "/w/other", "/w/x"] {
+        assert!(!seatbelt.allows("file-write-data", &path(name)), "{name}");
+    }
+}
+
+#[test]
 fn rules_hold_for_what_a_path_is() {
     let target = path("/w/real");
     let kind = PathKind::Link { target: Some(target.clone()), directory: true };
@@ -185,4 +195,7 @@ fn a_missing_parent_is_a_gap() {
     let rules = vec![tree("/w", Access::Write), tree("/w/a/b", Access::Deny)];
     let (_, gaps) = compiled(&profile(rules), &host);
     assert_eq!(gaps.iter().map(|gap| gap.name).collect::<Vec<_>>(), ["moved-into-place"]);
+    let rules = vec![tree("/w", Access::Read), tree("/w/a/b", Access::Deny)];
+    let (_, gaps) = compiled(&profile(rules), &host);
+    assert!(gaps.is_empty(), "nobody can make the parent: {gaps:?}");
 }

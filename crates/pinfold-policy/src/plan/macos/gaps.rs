@@ -1,10 +1,11 @@
 //! What Seatbelt cannot hold.
 
+use crate::decide;
 use crate::gap::Gap;
 use crate::host::{MacHost, PathKind};
 use crate::origin::Origin;
 use crate::path::AbsPath;
-use crate::profile::{FsRule, FsTarget, Profile};
+use crate::profile::{Access, FsRule, FsTarget, Profile};
 
 /// The gaps that do not depend on how the rules are written down.
 pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
@@ -20,7 +21,7 @@ pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
     }
     for rule in &profile.filesystem.rules {
         if let FsTarget::Tree(path) = &rule.target
-            && missing_ancestor(path, host)
+            && replaceable_parent(path, profile, host)
         {
             gaps.push(gap(
                 "moved-into-place",
@@ -50,12 +51,15 @@ pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
     gaps
 }
 
-/// Whether the directory that holds a path is missing itself.
-fn missing_ancestor(path: &AbsPath, host: &MacHost) -> bool {
-    match host.paths.get(path).map(|fact| &fact.kind) {
-        Some(PathKind::Missing { nearest }) => path.parent().is_some_and(|above| above != *nearest),
-        _ => false,
-    }
+/// Whether a directory above a path is missing and the command may make it.
+fn replaceable_parent(path: &AbsPath, profile: &Profile, host: &MacHost) -> bool {
+    let Some(PathKind::Missing { nearest }) = host.paths.get(path).map(|fact| &fact.kind) else {
+        return false;
+    };
+    path.ancestors()
+        .skip(1)
+        .take_while(|above| above != nearest)
+        .any(|above| decide::access(&profile.filesystem, &above).0 == Access::Write)
 }
 
 /// Patterns that differ and may cover the same path: the stricter holds.

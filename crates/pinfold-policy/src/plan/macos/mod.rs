@@ -148,9 +148,13 @@ impl Writer<'_> {
                 held.extend(real(path, self.host).ancestors().filter(|path| !path.is_root()));
             }
         }
-        for path in &held {
-            let parameter = self.parameter(path);
-            let _ = writeln!(self.text, "(deny file-write-unlink (literal {parameter}))");
+        if !held.is_empty() {
+            self.text.push_str("(deny file-write-unlink");
+            for path in &held {
+                let parameter = self.parameter(path);
+                let _ = write!(self.text, "\n  (literal {parameter})");
+            }
+            self.text.push_str(")\n");
         }
     }
 
@@ -221,9 +225,8 @@ impl Writer<'_> {
             Access::Write => ("allow", "allow"),
             Access::Deny => ("deny", "deny"),
         };
-        for operation in ["file-read*", "file-map-executable", "process-exec*"] {
-            let _ = writeln!(self.text, "({read} {operation} {covered})");
-        }
+        let _ =
+            writeln!(self.text, "({read} file-read* file-map-executable process-exec* {covered})");
         let _ = writeln!(self.text, "({write} file-write* {covered})");
     }
 
