@@ -6,7 +6,9 @@ use crate::decide::{self, Operation, decide};
 use crate::gap::Gap;
 use crate::net::Host;
 use crate::path::{AbsPath, Quoted};
-use crate::plan::linux::{MountAction, MountKind, Network, Plan, Root};
+use crate::plan::linux::{
+    GrantAccess, LandlockPlan, MountAction, MountKind, Network, Plan, Ports, Root,
+};
 use crate::profile::{Confinement, EnvInherit, HostAction, NetAccess, NetMode, Profile};
 
 /// A profile with the origin of every rule.
@@ -107,7 +109,7 @@ fn limits(text: &mut String, profile: &Profile) {
 pub fn plan(plan: &Plan) -> String {
     let plan = match plan {
         Plan::Unconfined => return String::from("plan: nothing is enforced\n"),
-        Plan::Landlock(plan) => return format!("plan: Landlock\n{plan:#?}\n"),
+        Plan::Landlock(plan) => return landlock(plan),
         Plan::Namespaces(plan) => plan,
     };
     let mut text = String::from(match plan.root {
@@ -154,6 +156,30 @@ pub fn plan(plan: &Plan) -> String {
     }
     if plan.filter.user_namespaces {
         text.push_str("  user namespaces allowed\n");
+    }
+    text
+}
+
+fn landlock(plan: &LandlockPlan) -> String {
+    let mut text = String::from("plan: Landlock, nothing but this\n");
+    for grant in &plan.grants {
+        let access = match grant.access {
+            GrantAccess::Read => "read",
+            GrantAccess::Write => "write",
+            GrantAccess::Device => "device",
+        };
+        let kind = if grant.kind == MountKind::File { " (file)" } else { "" };
+        let _ = writeln!(text, "  {access} {}{kind}", grant.path);
+    }
+    for (label, ports) in [("connect to", &plan.connect), ("listen on", &plan.bind)] {
+        let ports = match ports {
+            Ports::Any => String::from("any"),
+            Ports::These(ports) if ports.is_empty() => String::from("none"),
+            Ports::These(ports) => {
+                ports.iter().map(u16::to_string).collect::<Vec<String>>().join(" ")
+            }
+        };
+        let _ = writeln!(text, "  TCP ports to {label}: {ports}");
     }
     text
 }

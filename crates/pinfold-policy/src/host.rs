@@ -54,6 +54,17 @@ pub struct GlobMatch {
     pub directory: bool,
 }
 
+/// What an entry of a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// Anything that is not a directory or a link.
+    File,
+    /// A symbolic link.
+    Link,
+}
+
 /// A Linux host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinuxHost {
@@ -74,6 +85,9 @@ pub struct LinuxHost {
     pub glob_matches: Vec<GlobMatch>,
     /// Sockets of running services that the profile would show, sorted.
     pub sockets: Vec<AbsPath>,
+    /// The entries of the directories that the `landlock` mechanism carves; see
+    /// [`directories_to_list`](crate::plan::linux::directories_to_list).
+    pub listings: BTreeMap<AbsPath, BTreeMap<Vec<u8>, EntryKind>>,
 }
 
 /// A macOS host.

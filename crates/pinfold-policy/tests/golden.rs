@@ -10,9 +10,9 @@ use std::sync::Arc;
 use pinfold_policy::config::tree;
 use pinfold_policy::config::{Layer, Source};
 use pinfold_policy::explain;
-use pinfold_policy::host::{GlobMatch, LinuxHost, MacHost, PathFact, PathKind};
+use pinfold_policy::host::{EntryKind, GlobMatch, LinuxHost, MacHost, PathFact, PathKind};
 use pinfold_policy::path::AbsPath;
-use pinfold_policy::plan::linux::{compile, paths_of_interest};
+use pinfold_policy::plan::linux::{compile, directories_to_list, paths_of_interest};
 use pinfold_policy::plan::macos;
 use pinfold_policy::profile::{FsTarget, Profile};
 use pinfold_policy::repository::{GitDirectory, GitEntry, Repository};
@@ -139,7 +139,7 @@ fn facts(profile: &Profile, host: &Host) -> LinuxHost {
         }
     }
     glob_matches.sort();
-    LinuxHost {
+    let mut facts = LinuxHost {
         uid: host.uid,
         namespaces: Ok(()),
         landlock_abi: 7,
@@ -148,7 +148,12 @@ fn facts(profile: &Profile, host: &Host) -> LinuxHost {
         paths: paths_of_interest(profile).iter().map(fact).collect(),
         glob_matches,
         sockets: host.sockets.iter().map(|socket| path(socket)).collect(),
-    }
+        listings: BTreeMap::new(),
+    };
+    let listed = directories_to_list(profile, &facts);
+    facts.listings =
+        listed.into_iter().map(|above| (above.clone(), listing(&above, host))).collect();
+    facts
 }
 
 /// The nearest directory above that exists.
@@ -157,4 +162,24 @@ fn nearest(asked: &AbsPath, host: &Host) -> AbsPath {
         above.is_root() || host.paths.keys().any(|name| path(name).starts_with(above))
     };
     asked.ancestors().skip(1).find(exists).unwrap()
+}
+
+/// The entries of a directory; what only leads to something is a directory.
+fn listing(above: &AbsPath, host: &Host) -> BTreeMap<Vec<u8>, EntryKind> {
+    let mut entries = BTreeMap::new();
+    for (name, kind) in &host.paths {
+        let name = path(name);
+        let Some(below) = name.strip_prefix(above).filter(|below| !below.is_empty()) else {
+            continue;
+        };
+        let mut parts = below.split(|byte| *byte == b'/');
+        let first = parts.next().unwrap().to_vec();
+        let kind = match (parts.next(), kind.as_str()) {
+            (Some(_), _) | (None, "directory") => EntryKind::Directory,
+            (None, kind) if kind.starts_with("link ") => EntryKind::Link,
+            (None, _) => EntryKind::File,
+        };
+        entries.entry(first).or_insert(kind);
+    }
+    entries
 }

@@ -17,6 +17,8 @@ pub(crate) struct Command {
     pub(crate) filter: Vec<libc::sock_filter>,
     /// A Landlock ruleset, or -1.
     pub(crate) ruleset: i32,
+    /// The process without which it must not go on, its parent; or 0.
+    pub(crate) ends_with: i32,
     /// Whether it leads a process group of its own.
     pub(crate) new_group: bool,
     /// The signals to leave blocked.
@@ -53,6 +55,12 @@ impl Command {
     fn restrict(&self) -> Result<(), Errno> {
         if self.new_group {
             call::setpgid_self()?;
+        }
+        if self.ends_with != 0 {
+            call::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize)?;
+            if call::getppid() != self.ends_with {
+                return Err(Errno(libc::ESRCH));
+            }
         }
         for (resource, soft, hard) in &self.limits {
             call::setrlimit(*resource, *soft, *hard)?;

@@ -45,6 +45,7 @@ pub(crate) fn task(launch: &Launch) -> Result<Task, Error> {
             environment: Vector::of(texts(&launch.environment)),
             filter: Vec::new(),
             ruleset: -1,
+            ends_with: 0,
             new_group: true,
             signals: 0,
             limits: Vec::new(),

@@ -26,6 +26,7 @@ const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 const AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 const ALLOW: u32 = 0x7fff_0000;
@@ -48,6 +49,9 @@ enum Leaf {
     RefuseBits { index: u32, bits: u32 },
     /// Refused when the first argument is none of `families`.
     Families(&'static [i32]),
+    /// Refused but for Unix sockets and TCP, whose ports Landlock bounds; other
+    /// stream protocols (MPTCP, SCTP) it does not.
+    TcpOnly,
     /// Refused when the second argument is one of `requests`.
     Requests(&'static [u32]),
 }
@@ -113,7 +117,6 @@ const NAMESPACES: &[libc::c_long] = &[
 const TERMINAL_REQUESTS: &[u32] = &[0x5412, 0x541c, 0x5423]; // TIOCSTI, TIOCLINUX, TIOCSETD
 
 const ORDINARY: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-const UNIX_AND_TCP: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
 const UNIX_ONLY: &[i32] = &[libc::AF_UNIX];
 
 /// The program for `filter`.
@@ -135,12 +138,25 @@ fn leaves(filter: &Filter) -> Vec<(u32, Leaf)> {
     let mut leaves: Vec<(u32, Leaf)> =
         ALWAYS.iter().map(|number| (*number as u32, Leaf::Refuse(libc::EPERM))).collect();
     leaves.push((libc::SYS_ioctl as u32, Leaf::Requests(TERMINAL_REQUESTS)));
-    let families = match filter.sockets {
-        Sockets::Ordinary => ORDINARY,
-        Sockets::UnixAndTcp => UNIX_AND_TCP,
-        Sockets::UnixOnly => UNIX_ONLY,
+    let sockets = match filter.sockets {
+        Sockets::Ordinary => Leaf::Families(ORDINARY),
+        Sockets::UnixAndTcp => Leaf::TcpOnly,
+        Sockets::UnixOnly => Leaf::Families(UNIX_ONLY),
     };
-    leaves.push((libc::SYS_socket as u32, Leaf::Families(families)));
+    leaves.push((libc::SYS_socket as u32, sockets));
+    if filter.sockets != Sockets::Ordinary {
+        // It makes sockets that no filter sees.
+        leaves.push((libc::SYS_io_uring_setup as u32, Leaf::Refuse(libc::ENOSYS)));
+    }
+    if filter.sockets == Sockets::UnixAndTcp {
+        // Sending connects without a look at the port.
+        let bits = libc::MSG_FASTOPEN as u32;
+        for (call, index) in
+            [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)]
+        {
+            leaves.push((call as u32, Leaf::RefuseBits { index, bits }));
+        }
+    }
     if !filter.user_namespaces {
         let refused = NAMESPACES.iter().map(|call| (*call as u32, Leaf::Refuse(libc::EPERM)));
         leaves.extend(refused);
@@ -189,12 +205,33 @@ fn emit(program: &mut Vec<sock_filter>, leaf: Leaf) {
             let values = families.iter().map(|family| *family as u32);
             one_of(program, values, refusal(libc::EAFNOSUPPORT), statement(RETURN, ALLOW));
         }
+        Leaf::TcpOnly => tcp_only(program),
         Leaf::Requests(requests) => {
             program.push(statement(LOAD, low_word_of_argument(1)));
             let values = requests.iter().copied();
             one_of(program, values, statement(RETURN, ALLOW), refusal(libc::EPERM));
         }
     }
+}
+
+/// Unix sockets of any kind; of the internet's, streams of protocol 0 or TCP.
+fn tcp_only(program: &mut Vec<sock_filter>) {
+    /// Everything but `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
+    const KIND: u32 = !((libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) as u32);
+    program.extend([
+        statement(LOAD, low_word_of_argument(0)),
+        jump(EQUAL, libc::AF_UNIX as u32, 9, 0),
+        jump(EQUAL, libc::AF_INET as u32, 1, 0),
+        jump(EQUAL, libc::AF_INET6 as u32, 0, 6),
+        statement(LOAD, low_word_of_argument(1)),
+        statement(AND, KIND),
+        jump(EQUAL, libc::SOCK_STREAM as u32, 0, 3),
+        statement(LOAD, low_word_of_argument(2)),
+        jump(EQUAL, 0, 2, 0),
+        jump(EQUAL, libc::IPPROTO_TCP as u32, 1, 0),
+        refusal(libc::EAFNOSUPPORT),
+        statement(RETURN, ALLOW),
+    ]);
 }
 
 /// Ends with `matching` when the loaded word is one of `values`.
@@ -229,7 +266,7 @@ mod tests {
     use super::*;
 
     /// What the kernel would answer, by interpreting the program as it does.
-    fn answer(program: &[sock_filter], architecture: u32, number: u32, arguments: [u32; 2]) -> u32 {
+    fn answer(program: &[sock_filter], architecture: u32, number: u32, arguments: [u32; 3]) -> u32 {
         let mut loaded = 0;
         let mut at = 0;
         loop {
@@ -242,8 +279,14 @@ mod tests {
                         OFFSET_ARCHITECTURE => architecture,
                         k if k == low_word_of_argument(0) => arguments[0],
                         k if k == low_word_of_argument(1) => arguments[1],
+                        k if k == low_word_of_argument(2) => arguments[2],
+                        k if k == low_word_of_argument(3) => 0,
                         k => unreachable!("offset {k}"),
                     };
+                    continue;
+                }
+                AND => {
+                    loaded &= instruction.k;
                     continue;
                 }
                 RETURN => return instruction.k,
@@ -268,10 +311,12 @@ mod tests {
                 for number in 0..600 {
                     let expected = match listed.get(&number) {
                         Some(Leaf::Refuse(error)) => ERRNO | *error as u32,
-                        Some(Leaf::Families(_)) => ERRNO | libc::EAFNOSUPPORT as u32,
+                        Some(Leaf::Families(_) | Leaf::TcpOnly) => {
+                            ERRNO | libc::EAFNOSUPPORT as u32
+                        }
                         _ => ALLOW,
                     };
-                    let got = answer(&program, ARCHITECTURE, number, [libc::AF_VSOCK as u32, 0]);
+                    let got = answer(&program, ARCHITECTURE, number, [libc::AF_VSOCK as u32, 0, 0]);
                     assert_eq!(got, expected, "call {number} under {filter:?}");
                 }
             }
@@ -284,14 +329,14 @@ mod tests {
         let program = program(&filter);
         let eperm = ERRNO | libc::EPERM as u32;
         for (case, number, arguments, expected) in [
-            ("a thread", libc::SYS_clone, [libc::CLONE_VM as u32, 0], ALLOW),
-            ("a user namespace", libc::SYS_unshare, [libc::CLONE_NEWUSER as u32, 0], eperm),
-            ("a user namespace by clone", libc::SYS_clone, [0x1000_0011, 0], eperm),
-            ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412], eperm),
-            ("TIOCLINUX", libc::SYS_ioctl, [0, 0x541c], eperm),
-            ("TCGETS", libc::SYS_ioctl, [0, 0x5401], ALLOW),
-            ("a TCP socket", libc::SYS_socket, [libc::AF_INET as u32, 0], ALLOW),
-            ("netlink", libc::SYS_socket, [libc::AF_NETLINK as u32, 0], ALLOW),
+            ("a thread", libc::SYS_clone, [libc::CLONE_VM as u32, 0, 0], ALLOW),
+            ("a user namespace", libc::SYS_unshare, [libc::CLONE_NEWUSER as u32, 0, 0], eperm),
+            ("a user namespace by clone", libc::SYS_clone, [0x1000_0011, 0, 0], eperm),
+            ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, 0], eperm),
+            ("TIOCLINUX", libc::SYS_ioctl, [0, 0x541c, 0], eperm),
+            ("TCGETS", libc::SYS_ioctl, [0, 0x5401, 0], ALLOW),
+            ("a TCP socket", libc::SYS_socket, [libc::AF_INET as u32, 0, 0], ALLOW),
+            ("netlink", libc::SYS_socket, [libc::AF_NETLINK as u32, 0, 0], ALLOW),
         ] {
             assert_eq!(
                 answer(&program, ARCHITECTURE, number as u32, arguments),
@@ -302,12 +347,34 @@ mod tests {
     }
 
     #[test]
+    fn of_the_internet_only_tcp_is_left() {
+        let filter = Filter { user_namespaces: false, sockets: Sockets::UnixAndTcp };
+        let program = program(&filter);
+        let no = ERRNO | libc::EAFNOSUPPORT as u32;
+        let (stream, datagram) = (libc::SOCK_STREAM, libc::SOCK_DGRAM);
+        for (case, arguments, expected) in [
+            ("TCP", [libc::AF_INET, stream | libc::SOCK_CLOEXEC, 0], ALLOW),
+            ("TCP by name", [libc::AF_INET6, stream, libc::IPPROTO_TCP], ALLOW),
+            ("UDP", [libc::AF_INET, datagram | libc::SOCK_NONBLOCK, 0], no),
+            ("MPTCP", [libc::AF_INET, stream, libc::IPPROTO_MPTCP], no),
+            ("SCTP", [libc::AF_INET, stream, libc::IPPROTO_SCTP], no),
+            ("raw", [libc::AF_INET6, libc::SOCK_RAW, 58], no),
+            ("a Unix datagram", [libc::AF_UNIX, datagram, 0], ALLOW),
+            ("netlink", [libc::AF_NETLINK, libc::SOCK_RAW, 0], no),
+        ] {
+            let arguments = arguments.map(|argument| argument as u32);
+            let got = answer(&program, ARCHITECTURE, libc::SYS_socket as u32, arguments);
+            assert_eq!(got, expected, "{case}");
+        }
+    }
+
+    #[test]
     fn other_interfaces_are_refused() {
         let filter = Filter { user_namespaces: true, sockets: Sockets::Ordinary };
         let program = program(&filter);
         let i386 = 0x4000_0003;
-        assert_eq!(answer(&program, i386, 20, [0, 0]), KILL_PROCESS);
+        assert_eq!(answer(&program, i386, 20, [0, 0, 0]), KILL_PROCESS);
         let enosys = ERRNO | libc::ENOSYS as u32;
-        assert_eq!(answer(&program, ARCHITECTURE, X32 | 39, [0, 0]), enosys);
+        assert_eq!(answer(&program, ARCHITECTURE, X32 | 39, [0, 0, 0]), enosys);
     }
 }

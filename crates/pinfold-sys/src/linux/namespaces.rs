@@ -192,6 +192,7 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
             environment: Vector::of(texts(&launch.environment)),
             filter: filter::program(&plan.filter),
             ruleset: -1,
+            ends_with: 0,
             new_group: true,
             limits: limits(plan),
             signals: 0,

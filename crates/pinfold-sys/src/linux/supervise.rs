@@ -9,7 +9,7 @@ use pinfold_policy::profile::Limits;
 use super::call;
 use super::init::{Task, bit};
 use super::raw::Errno;
-use super::{direct, namespaces};
+use super::{direct, landlock, namespaces};
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 
 /// Signals that reach the command when they are sent to the supervisor.
@@ -41,10 +41,7 @@ pub fn run(
     let ended = match plan {
         Plan::Namespaces(plan) => namespaces::run(plan, launch, (signals, opened)),
         Plan::Unconfined => direct::run(launch, signals),
-        Plan::Landlock(_) => Err(Error::Closed {
-            attempted: String::from("confine with Landlock"),
-            code: libc::ENOSYS,
-        }),
+        Plan::Landlock(plan) => landlock::run(plan, launch, signals),
     };
     call::sigprocmask(signals);
     ended

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::landlock::{self, Tree};
 use super::{
     Appears, Doors, Filter, Mount, MountAction, MountKind, NamespacePlan, Network, Pattern, Plan,
     Root, Sockets, Watch,
@@ -18,8 +19,7 @@ use crate::host::{LinuxHost, PathFact, PathKind};
 use crate::origin::Origin;
 use crate::path::AbsPath;
 use crate::profile::{
-    Access, Confinement, FsRule, FsTarget, HostAction, MechanismChoice, NetAccess, NetPolicy,
-    Profile,
+    Access, Confinement, FsRule, FsTarget, HostAction, NetAccess, NetPolicy, Profile,
 };
 use crate::resolve::SERVICES;
 
@@ -40,8 +40,11 @@ pub fn compile(profile: &Profile, host: &LinuxHost) -> (Plan, Vec<Gap>) {
     if profile.confinement == Confinement::Unconfined {
         return (Plan::Unconfined, Vec::new());
     }
+    if landlock::enforces(profile, host) {
+        let (plan, gaps) = landlock::compile(profile, host);
+        return (Plan::Landlock(plan), gaps);
+    }
     let mut gaps = limit_gaps(profile, host);
-    gaps.extend(mechanism_gap(profile));
     let mut compiler = Compiler::new(profile, host);
     compiler.rules();
     compiler.matches();
@@ -59,7 +62,7 @@ struct Point {
     kind: MountKind,
 }
 
-struct Compiler<'a> {
+pub(super) struct Compiler<'a> {
     profile: &'a Profile,
     host: &'a LinuxHost,
     points: BTreeMap<AbsPath, Point>,
@@ -70,7 +73,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(profile: &'a Profile, host: &'a LinuxHost) -> Compiler<'a> {
+    pub(super) fn new(profile: &'a Profile, host: &'a LinuxHost) -> Compiler<'a> {
         Compiler {
             profile,
             host,
@@ -79,6 +82,15 @@ impl<'a> Compiler<'a> {
             watches: Vec::new(),
             gaps: Vec::new(),
         }
+    }
+
+    /// The rules as a tree for Landlock, and the gaps on the way there.
+    pub(super) fn tree(mut self) -> (Tree, Vec<Gap>) {
+        self.rules();
+        self.matches();
+        let points = self.points.into_iter();
+        let points = points.map(|(path, point)| (path, (point.access, point.kind))).collect();
+        (Tree::new(points, &self.links, &self.watches), self.gaps)
     }
 
     /// The access that the rules for trees give to `path`.
@@ -441,17 +453,6 @@ fn limit_gaps(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {
         });
     }
     gaps
-}
-
-/// Landlock alone is no mechanism yet.
-fn mechanism_gap(profile: &Profile) -> Option<Gap> {
-    (profile.mechanism == MechanismChoice::Landlock).then(|| Gap {
-        name: "mechanism",
-        rule: String::from("mechanism = \"landlock\""),
-        origin: None,
-        reason: String::from("this version confines with namespaces only"),
-        remedy: String::from("remove the setting"),
-    })
 }
 
 fn missing_gap(rule: &FsRule, path: &AbsPath) -> Gap {

@@ -2,10 +2,13 @@
 //! watch while the command runs.
 
 mod compile;
+mod gaps;
 mod interest;
+mod landlock;
 
 pub use compile::{PROXY_PORT, compile};
 pub use interest::paths_of_interest;
+pub use landlock::directories_to_list;
 
 use crate::path::AbsPath;
 use crate::profile::{Glob, Limits};
@@ -179,16 +182,45 @@ pub enum Sockets {
 /// The plan of the `landlock` mechanism.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LandlockPlan {
-    /// Trees that may be read and executed from.
-    pub read: Vec<AbsPath>,
-    /// Trees that may be written.
-    pub write: Vec<AbsPath>,
-    /// TCP ports that may be connected to; nothing means any.
-    pub connect_ports: Option<Vec<u16>>,
-    /// TCP ports that may be bound; nothing means any.
-    pub bind_ports: Option<Vec<u16>>,
+    /// What may be touched, sorted by path; nothing else may.
+    pub grants: Vec<Grant>,
+    /// TCP ports that may be connected to.
+    pub connect: Ports,
+    /// TCP ports that may be bound.
+    pub bind: Ports,
     /// The system-call filter.
     pub filter: Filter,
     /// Resource bounds.
     pub limits: Limits,
+}
+
+/// A path, with everything below it, that a command may touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The path, with no link anywhere in it.
+    pub path: AbsPath,
+    /// What the plan expects to find there; anything else is an error.
+    pub kind: MountKind,
+    /// What may be done with it.
+    pub access: GrantAccess,
+}
+
+/// What a grant allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantAccess {
+    /// Read, list and execute.
+    Read,
+    /// Everything.
+    Write,
+    /// Read, write and control a device, where the host has it.
+    Device,
+}
+
+/// A set of TCP ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// All of them.
+    Any,
+    /// Only these, sorted.
+    These(Vec<u16>),
 }

@@ -81,6 +81,16 @@ pub(crate) fn mode_of(name: &CStr) -> Outcome<u32> {
     Ok(found.st_mode)
 }
 
+/// Whether a descriptor is open on a directory.
+pub(crate) fn is_directory(opened: Descriptor) -> Outcome<bool> {
+    // SAFETY: `stat` is integers only, all zero is a value of it.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    let given = [flag(opened), std::ptr::from_mut(&mut found) as usize];
+    // SAFETY: the kernel writes one `stat`.
+    unsafe { call(libc::SYS_fstat, arguments(given)) }?;
+    Ok(found.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
 /// `mkdirat(2)`.
 pub(crate) fn mkdirat(directory: Descriptor, name: &CStr, mode: u32) -> Outcome<()> {
     let given = [flag(directory), path(name), mode as usize];

@@ -51,6 +51,28 @@ pub(crate) fn landlock_version() -> u32 {
     numbers(libc::SYS_landlock_create_ruleset, given).unwrap_or(0) as u32
 }
 
+/// Adds a rule for everything at and below an open path.
+pub(crate) fn landlock_add_path(ruleset: Descriptor, rights: u64, opened: i32) -> Outcome<()> {
+    const LANDLOCK_RULE_PATH_BENEATH: usize = 1;
+    /// `struct landlock_path_beneath_attr`.
+    #[repr(C, packed)]
+    struct PathBeneath {
+        allowed_access: u64,
+        parent_fd: i32,
+    }
+    let rule = PathBeneath { allowed_access: rights, parent_fd: opened };
+    let given = [flag(ruleset), LANDLOCK_RULE_PATH_BENEATH, pointer(&rule), 0];
+    reads(libc::SYS_landlock_add_rule, arguments(given)).map(drop)
+}
+
+/// Adds a rule for a TCP port.
+pub(crate) fn landlock_add_port(ruleset: Descriptor, rights: u64, port: u16) -> Outcome<()> {
+    const LANDLOCK_RULE_NET_PORT: usize = 2;
+    let rule = [rights, u64::from(port)];
+    let given = [flag(ruleset), LANDLOCK_RULE_NET_PORT, pointer(&rule), 0];
+    reads(libc::SYS_landlock_add_rule, arguments(given)).map(drop)
+}
+
 /// `landlock_restrict_self(2)`.
 pub(crate) fn landlock_restrict_self(ruleset: Descriptor) -> Outcome<()> {
     numbers(libc::SYS_landlock_restrict_self, [flag(ruleset), 0]).map(drop)
@@ -64,6 +86,11 @@ pub(crate) fn kill(process: i32, signal: i32) -> Outcome<()> {
 /// `getpid(2)`.
 pub(crate) fn getpid() -> i32 {
     numbers(libc::SYS_getpid, []).unwrap_or(0) as i32
+}
+
+/// `getppid(2)`.
+pub(crate) fn getppid() -> i32 {
+    numbers(libc::SYS_getppid, []).unwrap_or(0) as i32
 }
 
 /// `setpgid(2)` for a group of the caller's own.

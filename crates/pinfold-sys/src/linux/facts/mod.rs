@@ -4,6 +4,7 @@
 mod directory;
 mod git;
 mod glob;
+mod listing;
 mod paths;
 mod sockets;
 
@@ -13,8 +14,8 @@ use std::collections::BTreeMap;
 
 use pinfold_policy::host::{LinuxHost, PathFact};
 use pinfold_policy::path::AbsPath;
-use pinfold_policy::plan::linux::paths_of_interest;
-use pinfold_policy::profile::Profile;
+use pinfold_policy::plan::linux::{directories_to_list, paths_of_interest};
+use pinfold_policy::profile::{MechanismChoice, Profile};
 
 use super::call;
 use super::command::text;
@@ -31,16 +32,32 @@ pub fn host(profile: &Profile) -> LinuxHost {
         .collect();
     let paths =
         paths::facts(&paths_of_interest(profile), &starts, Some(&profile.directories.working));
-    LinuxHost {
+    let host = LinuxHost {
         uid: call::identity().0,
         namespaces: Ok(()),
         landlock_abi: 0,
+        listings: BTreeMap::new(),
         seccomp: true,
         notification: true,
         glob_matches: glob::matches(profile),
         sockets: sockets::bound(profile),
         paths,
-    }
+    };
+    if profile.mechanism == MechanismChoice::Landlock { landlock(profile, host) } else { host }
+}
+
+/// Adds what only the `landlock` mechanism depends on.
+pub fn landlock(profile: &Profile, mut host: LinuxHost) -> LinuxHost {
+    host.landlock_abi = call::landlock_version();
+    let listed = directories_to_list(profile, &host);
+    host.listings = listed
+        .into_iter()
+        .map(|path| {
+            let entries = listing::entries(&path);
+            (path, entries)
+        })
+        .collect();
+    host
 }
 
 /// What is at these paths.
