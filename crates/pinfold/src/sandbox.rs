@@ -7,7 +7,7 @@ use pinfold_egress::{Report, Running};
 use pinfold_policy::environment;
 use pinfold_policy::gap::Gap;
 use pinfold_policy::plan::linux::{Plan, compile};
-use pinfold_policy::profile::{NetAccess, Profile};
+use pinfold_policy::profile::{MechanismChoice, NetAccess, Profile};
 use pinfold_policy::resolve::{Context, Request, prepare};
 use pinfold_sys::{Ended, Launch};
 
@@ -96,6 +96,30 @@ impl Sandbox {
     /// When there are gaps that nobody allowed, or the command could not be
     /// started. Then nothing has been run.
     pub fn run(&self, command: &[OsString]) -> Result<Outcome, Error> {
+        match self.attempt(command) {
+            Err(Error::Launch(why @ pinfold_sys::Error::Closed { .. })) if self.may_change() => {
+                self.without_namespaces(&why).attempt(command)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether another mechanism can do it when the host closes this one.
+    fn may_change(&self) -> bool {
+        self.profile.mechanism == MechanismChoice::Automatic
+            && matches!(self.plan, Plan::Namespaces(_))
+    }
+
+    /// The same for a host without namespaces: with more gaps, as a rule.
+    fn without_namespaces(&self, why: &pinfold_sys::Error) -> Sandbox {
+        let mut host = pinfold_sys::facts::host(&self.profile);
+        host.namespaces = Err(why.to_string());
+        let host = pinfold_sys::facts::landlock(&self.profile, host);
+        let (plan, gaps) = compile(&self.profile, &host);
+        Sandbox { plan, gaps, ..self.clone() }
+    }
+
+    fn attempt(&self, command: &[OsString]) -> Result<Outcome, Error> {
         let refused: Vec<Gap> = self.gaps.iter().filter(|gap| !self.allows(gap)).cloned().collect();
         if !refused.is_empty() {
             return Err(Error::Gaps(refused));
