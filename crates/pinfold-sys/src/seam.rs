@@ -166,6 +166,20 @@ impl fmt::Display for Error {
     }
 }
 
+impl Error {
+    /// Whether the host closes the mechanism, rather than having run out of
+    /// something: another attempt would end in the same way.
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Error::Closed { code, .. } => !PASSING.contains(code),
+            _ => false,
+        }
+    }
+}
+
+/// Out of descriptors, memory or processes (`EMFILE`, `ENFILE`, `ENOMEM`, `EAGAIN`).
+const PASSING: [i32; 4] = [24, 23, 12, 11];
+
 impl std::error::Error for Error {}
 
 /// The system's own words for an error number, without the number.

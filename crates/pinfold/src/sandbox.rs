@@ -97,7 +97,7 @@ impl Sandbox {
     /// started. Then nothing has been run.
     pub fn run(&self, command: &[OsString]) -> Result<Outcome, Error> {
         match self.attempt(command) {
-            Err(Error::Launch(why @ pinfold_sys::Error::Closed { .. })) if self.may_change() => {
+            Err(Error::Launch(why)) if why.is_for_good() && self.may_change() => {
                 self.without_namespaces(&why).attempt(command)
             }
             outcome => outcome,
