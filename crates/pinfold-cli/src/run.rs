@@ -2,13 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pinfold::policy::config::quantity;
 use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Access;
 use pinfold::policy::resolve::{FlagRule, Front, Request};
-use pinfold::{Appeared, Caller, Exceeded, Handling, Options, Outcome, Sandbox};
+use pinfold::{Appeared, Caller, Exceeded, Handling, NetworkOptions, Options, Outcome, Sandbox};
 
 use crate::arguments::Parsed;
 use crate::json::{self, Document};
@@ -211,7 +212,11 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
         };
         request.rules.push(rule(name, value, access)?);
     }
-    Ok(Options { request, overrides: parsed.texts("config")? })
+    let network = NetworkOptions {
+        decider: parsed.last("decider").map(OsStr::to_os_string).into_iter().collect(),
+        audit: parsed.last("audit").map(PathBuf::from),
+    };
+    Ok(Options { request, overrides: parsed.texts("config")?, network })
 }
 
 fn rule(name: &str, value: &OsStr, access: Access) -> Result<FlagRule, Failure> {

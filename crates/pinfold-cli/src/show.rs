@@ -172,7 +172,8 @@ pub(crate) fn profiles(parsed: &Parsed) -> Result<i32, Failure> {
         }
         Some(name) => {
             let request = Request { profile: Some(name), ..Request::plain() };
-            let sandbox = Sandbox::open(&caller, &Options { request, overrides })?;
+            let sandbox =
+                Sandbox::open(&caller, &Options { request, overrides, ..Options::default() })?;
             print(&explain::profile(sandbox.profile()))
         }
     }

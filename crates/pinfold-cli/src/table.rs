@@ -51,6 +51,13 @@ const RULES: &[Flag] = &[
     flag("write", None, Some("PATH"), "Let the command write this path; repeatable"),
     flag("deny", None, Some("PATH"), "Hide this path or pattern; repeatable"),
     flag("net", None, Some("RULE"), "Allow HOST[:PORTS]; or open, or off; repeatable"),
+    flag("decider", None, Some("PROGRAM"), "Let this program answer for hosts with an ask rule"),
+    flag(
+        "audit",
+        None,
+        Some("FILE"),
+        "Append every decision about hosts to this file, as JSON lines",
+    ),
     flag("env", None, Some("NAME[=VALUE]"), "Pass on or set a variable; repeatable"),
     flag("allow-gap", None, Some("NAME"), "Run although this host cannot enforce that; repeatable"),
     flag("timeout", None, Some("DURATION"), "Kill everything after this time, as in 30s or 10m"),

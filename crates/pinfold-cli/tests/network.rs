@@ -130,3 +130,50 @@ fn an_open_network_is_the_hosts() {
     let output = ask(&world, &["--net", "open"], ("127.0.0.1", server.port), &url);
     assert!(output.stdout.ends_with("served"), "{}{}", output.stdout, output.stderr);
 }
+
+#[test]
+fn a_program_decides_about_ask_rules_and_the_audit_says_so() {
+    let (world, server) = (World::new("net-ask"), Server::start());
+    let rule = format!("127.0.0.1:{}", server.port);
+    let url = format!("http://{rule}/");
+    for (decision, served) in [("allow", true), ("deny", false)] {
+        world.file(
+            "decider",
+            &format!(
+                "#!/bin/sh\nwhile read -r question; do\n  id=$(expr \"$question\" : '.*\"id\":\\([0-9]*\\)')\n  \
+                 echo \"{{\\\"id\\\":$id,\\\"decision\\\":\\\"{decision}\\\"}}\"\ndone\n"
+            ),
+        );
+        world.outside("chmod +x decider");
+        let (decider, audit) = (world.path("decider"), world.path("audit"));
+        let asked = format!("{rule}=ask");
+        let options = [
+            "--net",
+            asked.as_str(),
+            "--decider",
+            decider.to_str().unwrap(),
+            "--audit",
+            audit.to_str().unwrap(),
+        ];
+        let output = ask(&world, &options, ("127.0.0.1", 3128), &url);
+        assert_eq!(output.stdout.ends_with("served"), served, "{}{}", output.stdout, output.stderr);
+    }
+    assert_eq!(server.seen(), 1);
+    let audit = std::fs::read_to_string(world.path("audit")).unwrap();
+    assert!(audit.contains("\"decision\":\"allow\""), "{audit}");
+    assert!(audit.contains("\"reason\":\"ask_denied\""), "{audit}");
+}
+
+#[test]
+fn a_proxy_that_cannot_start_stops_the_run() {
+    let world = World::new("net-fail");
+    for options in [&["--decider", "/no/such/program"][..], &["--audit", "/no/such/dir/file"]] {
+        let mut arguments = vec!["run", "--net", "example.com"];
+        arguments.extend(options);
+        arguments.extend(["--", "touch", "ran"]);
+        let output = world.pinfold(&arguments);
+        assert_eq!(output.status, 125, "{}", output.stderr);
+        assert!(output.stderr.contains("hint: "), "{}", output.stderr);
+        assert!(!world.path("ran").exists(), "the command ran without a proxy");
+    }
+}

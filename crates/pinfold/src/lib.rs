@@ -29,4 +29,4 @@ pub use layers::{Sources, check};
 pub use pinfold_egress::Report;
 pub use pinfold_policy as policy;
 pub use pinfold_sys::{Appeared, Ended, Exceeded, Handling, Status, Usage};
-pub use sandbox::{Options, Outcome, Sandbox};
+pub use sandbox::{NetworkOptions, Options, Outcome, Sandbox};

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
-use pinfold_egress::{Report, Running};
+use pinfold_egress::Report;
 use pinfold_policy::environment;
 use pinfold_policy::gap::Gap;
 use pinfold_policy::plan::linux::{Plan, compile};
@@ -12,7 +13,8 @@ use pinfold_policy::resolve::{Context, Request, prepare};
 use pinfold_sys::{Ended, Launch};
 
 use crate::layers::Sources;
-use crate::{Caller, Error, program, way_out};
+use crate::way_out::{self, WayOut};
+use crate::{Caller, Error, program};
 
 /// What is asked for, besides the configuration files.
 #[derive(Clone, Debug)]
@@ -21,12 +23,28 @@ pub struct Options {
     pub request: Request,
     /// `KEY=VALUE` assignments that go over every file.
     pub overrides: Vec<String>,
+    /// Who decides about hosts, and where that is recorded.
+    pub network: NetworkOptions,
+}
+
+/// What accompanies host rules.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkOptions {
+    /// The program that answers for hosts with an `ask` rule, with its arguments;
+    /// nobody means no. It runs outside.
+    pub decider: Vec<OsString>,
+    /// The file that the audit is appended to.
+    pub audit: Option<PathBuf>,
 }
 
 impl Default for Options {
     /// Nothing but what the configuration says; this grants nothing by itself.
     fn default() -> Options {
-        Options { request: Request::plain(), overrides: Vec::new() }
+        Options {
+            request: Request::plain(),
+            overrides: Vec::new(),
+            network: NetworkOptions::default(),
+        }
     }
 }
 
@@ -37,6 +55,7 @@ pub struct Sandbox {
     plan: Plan,
     gaps: Vec<Gap>,
     caller: Caller,
+    network: NetworkOptions,
 }
 
 /// How a run went.
@@ -59,7 +78,13 @@ impl Sandbox {
     pub fn open(caller: &Caller, options: &Options) -> Result<Sandbox, Error> {
         let profile = resolve(caller, options)?;
         let (plan, gaps) = compile(&profile, &pinfold_sys::facts::host(&profile));
-        Ok(Sandbox { profile, plan, gaps, caller: caller.clone() })
+        Ok(Sandbox {
+            profile,
+            plan,
+            gaps,
+            caller: caller.clone(),
+            network: options.network.clone(),
+        })
     }
 
     /// The resolved profile.
@@ -135,10 +160,12 @@ impl Sandbox {
         };
         let mut proxy = Ok(None);
         let ended = pinfold_sys::run(&self.plan, &launch, &mut |doors| {
-            proxy = way_out::open(&self.profile, &self.caller, doors).map(Some);
+            let asked = (&self.profile, &self.caller, &self.network);
+            proxy = WayOut::open(asked, doors).map(Some);
+            proxy.is_ok()
         });
         // It ends with the last process inside, not before: refusals still count.
-        let network = proxy?.map(Running::stop);
+        let network = proxy?.map(WayOut::close);
         match ended {
             Ok(ended) => Ok(Outcome { ended, gaps: self.gaps.clone(), network }),
             Err(pinfold_sys::Error::Execute { code }) => {

@@ -1,37 +1,110 @@
 //! The proxy of a profile with host rules: it is started when the doors inside
 //! are open, and stopped when nothing is left inside.
 
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufReader, Write};
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use pinfold_egress::{
-    Door, Egress, Loopback, Options, ProxyAddress, Resolution, Running, Upstream, proxy_variables,
+    Decider, Door, Egress, Loopback, Options, Program, ProxyAddress, Report, Resolution, Running,
+    Upstream, proxy_variables,
 };
 use pinfold_policy::plan::linux::PROXY_PORT;
 use pinfold_policy::profile::Profile;
 use pinfold_sys::OpenDoors;
 
+use crate::sandbox::NetworkOptions;
 use crate::{Caller, Error};
 
-/// Starts the proxy behind the doors.
-pub(crate) fn open(profile: &Profile, caller: &Caller, doors: OpenDoors) -> Result<Running, Error> {
-    let variable =
-        |name: &str| caller.variable(name).map(|value| String::from_utf8_lossy(value).into_owned());
-    let upstream =
-        Upstream::from_environment(variable, Resolution::Here).map_err(|error| Error::Caller {
-            message: format!("cannot use the proxy of the environment: {error}"),
-            hint: String::from("mend or unset HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"),
+/// A proxy at work, and the program that it asks.
+pub(crate) struct WayOut {
+    proxy: Running,
+    decider: Option<Child>,
+}
+
+impl WayOut {
+    /// Starts the proxy behind the doors.
+    pub(crate) fn open(
+        (profile, caller, asked): (&Profile, &Caller, &NetworkOptions),
+        doors: OpenDoors,
+    ) -> Result<WayOut, Error> {
+        let variable = |name: &str| {
+            caller.variable(name).map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        let upstream = Upstream::from_environment(variable, Resolution::Here).map_err(|error| {
+            failed(
+                format!("cannot use the proxy of the environment: {error}"),
+                "mend or unset HTTPS_PROXY, HTTP_PROXY and ALL_PROXY",
+            )
         })?;
-    let options = Options { upstream, ..Options::default() };
-    let mut all = vec![
-        Door::Proxy(doors.proxy),
-        Door::Names(doors.names),
-        Door::NamesStream(doors.names_stream),
-    ];
-    all.extend(doors.captured.into_iter().map(Door::Captured));
-    Egress::new(profile.network.clone(), options).start(all).map_err(|error| Error::Caller {
-        message: format!("cannot start the proxy: {error}"),
-        hint: String::from("check \"ulimit -n\" and \"ulimit -u\""),
-    })
+        let audit = asked.audit.as_deref().map(audit).transpose()?;
+        let (decider, answers) = decider(&asked.decider)?.unzip();
+        let run = std::process::id().to_string();
+        let options = Options { upstream, audit, decider: answers, run, ..Options::default() };
+        let mut all = vec![
+            Door::Proxy(doors.proxy),
+            Door::Names(doors.names),
+            Door::NamesStream(doors.names_stream),
+        ];
+        all.extend(doors.captured.into_iter().map(Door::Captured));
+        let proxy = Egress::new(profile.network.clone(), options).start(all).map_err(|error| {
+            failed(
+                format!("cannot start the proxy: {error}"),
+                "check \"ulimit -n\" and \"ulimit -u\"",
+            )
+        })?;
+        Ok(WayOut { proxy, decider })
+    }
+
+    /// Ends the proxy and the program that it asked.
+    pub(crate) fn close(self) -> Report {
+        let report = self.proxy.stop();
+        if let Some(mut decider) = self.decider {
+            let _ = decider.kill();
+            let _ = decider.wait();
+        }
+        report
+    }
+}
+
+/// The file that the audit is appended to.
+fn audit(file: &Path) -> Result<Box<dyn Write + Send>, Error> {
+    let opened = File::options().append(true).create(true).open(file);
+    match opened {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(failed(
+            format!("cannot open the audit {}: {error}", file.display()),
+            "name a file that can be written",
+        )),
+    }
+}
+
+/// Starts the deciding program.
+fn decider(words: &[OsString]) -> Result<Option<(Child, Decider)>, Error> {
+    let [program, arguments @ ..] = words else { return Ok(None) };
+    let started =
+        Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let cannot = |why: String| {
+        failed(
+            format!("cannot start the decider {}: {why}", program.display()),
+            "name a program that reads questions and writes answers, one JSON object per line",
+        )
+    };
+    let mut child = started.map_err(|error| cannot(error.to_string()))?;
+    match (child.stdin.take(), child.stdout.take()) {
+        (Some(questions), Some(answers)) => {
+            let decider = Program::new(questions, BufReader::new(answers)).decider();
+            Ok(Some((child, decider)))
+        }
+        _ => Err(cannot(String::from("no pipes"))),
+    }
+}
+
+fn failed(message: String, hint: &str) -> Error {
+    Error::Caller { message, hint: String::from(hint) }
 }
 
 /// Adds the variables that lead programs to the proxy, in place of the caller's.

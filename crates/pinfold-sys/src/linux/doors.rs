@@ -37,7 +37,13 @@ pub(crate) fn open(doors: &Doors, channel: i32) -> Result<(), Errno> {
         *slot = call::listen_on(ANY, *port, Listen::Stream)?;
         count += 1;
     }
-    call::send_descriptors(channel, &descriptors[..count])
+    call::send_descriptors(channel, &descriptors[..count])?;
+    // The command may start only once somebody serves the doors.
+    match call::read(channel, &mut [0]) {
+        Ok(1) => Ok(()),
+        Ok(_) => Err(Errno(libc::ECANCELED)),
+        Err(error) => Err(error),
+    }
 }
 
 /// What `open` has passed out; nothing when the first process failed before.

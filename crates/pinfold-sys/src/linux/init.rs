@@ -32,7 +32,7 @@ pub(crate) struct Task {
     pub(crate) directory: CString,
     pub(crate) command: Command,
     /// The doors to open, and where to pass them out.
-    pub(crate) doors: Option<(Doors, i32)>,
+    pub(crate) doors: Option<(Doors, [i32; 2])>,
     /// Open on the supervisor; ready when that has died.
     pub(crate) supervisor: i32,
     /// Written to when the command stops; -1 for none.
@@ -83,7 +83,10 @@ fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
         call::loopback_up().map_err(at(Stage::Loopback))?;
     }
     if let Some((doors, channel)) = &task.doors {
-        doors::open(doors, *channel).map_err(at(Stage::Doors))?;
+        let [outer, inner] = *channel;
+        // Or the end of the supervisor's would never show.
+        call::close(outer);
+        doors::open(doors, inner).map_err(at(Stage::Doors))?;
     }
     // 5. Out of reach: nothing of this process can be read, or traced.
     call::prctl(libc::PR_SET_DUMPABLE, 0).map_err(at(Stage::Process))?;

@@ -36,7 +36,7 @@ const SCOPES: u64 = 0b11;
 pub(crate) fn run(
     plan: &NamespacePlan,
     launch: &Launch,
-    (signals, opened): (u64, &mut dyn FnMut(OpenDoors)),
+    (signals, opened): (u64, &mut dyn FnMut(OpenDoors) -> bool),
 ) -> Result<Ended, Error> {
     let controls_terminal = controlling_terminal();
     let terminal = if controls_terminal { standard_terminal() } else { None };
@@ -59,12 +59,12 @@ pub(crate) fn run(
         Some(_) => Some(call::socketpair().map_err(system("make a channel"))?),
         None => None,
     };
-    task.doors = plan.doors.clone().zip(channel.map(|[_, inner]| inner));
+    task.doors = plan.doors.clone().zip(channel);
     let child = start(&task, plan)?;
     if let Some([outer, inner]) = channel {
         call::close(inner);
-        if let Some(doors) = doors::received(outer) {
-            opened(doors);
+        if doors::received(outer).is_some_and(opened) {
+            let _ = call::write(outer, &[1]);
         }
         call::close(outer);
     }

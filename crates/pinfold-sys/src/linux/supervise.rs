@@ -26,14 +26,14 @@ const PASSED_ON: [i32; 9] = [
 ];
 
 /// Runs one command under a plan and waits for it. `opened` gets the sockets of
-/// a plan with doors before the command starts.
+/// a plan with doors; the command starts when it says that they are served.
 ///
 /// # Errors
 /// Nothing has been run when this returns an error.
 pub fn run(
     plan: &Plan,
     launch: &Launch,
-    opened: &mut dyn FnMut(OpenDoors),
+    opened: &mut dyn FnMut(OpenDoors) -> bool,
 ) -> Result<Ended, Error> {
     // Nothing may interrupt between here and the loop that handles signals; what
     // is started begins with everything blocked as well.
