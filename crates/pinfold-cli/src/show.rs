@@ -6,8 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use pinfold::policy::config::{Diagnostic, File};
 use pinfold::policy::decide::{Operation, decide};
 use pinfold::policy::explain;
+use pinfold::policy::host::MacHost;
 use pinfold::policy::net::parse_destination;
 use pinfold::policy::path::{AbsPath, Quoted};
+use pinfold::policy::plan::linux::paths_of_interest;
+use pinfold::policy::plan::macos;
 use pinfold::policy::profile::Profile;
 use pinfold::policy::resolve::{Request, builtin};
 use pinfold::{Caller, Error, Options, Sandbox, Sources};
@@ -18,31 +21,51 @@ use crate::terminal::{Failure, complain, failed, print, usage};
 
 /// `pinfold explain`.
 pub(crate) fn explain(parsed: &Parsed) -> Result<i32, Failure> {
-    platform(parsed)?;
+    let system = platform(parsed)?;
     let caller = caller(parsed)?;
     let sandbox = Sandbox::open(&caller, &options(parsed)?)?;
     match &parsed.operands[..] {
         [] => {
             let mut text = explain::profile(sandbox.profile());
             text.push('\n');
-            text.push_str(&explain::plan(sandbox.plan()));
-            text.push('\n');
-            text.push_str(&explain::gaps(sandbox.gaps()));
+            match system {
+                System::Here => {
+                    text.push_str(&explain::plan(sandbox.plan()));
+                    text.push('\n');
+                    text.push_str(&explain::gaps(sandbox.gaps()));
+                }
+                System::MacOs => {
+                    let paths = pinfold_sys::facts::paths(&paths_of_interest(sandbox.profile()));
+                    let (plan, gaps) = macos::compile(sandbox.profile(), &MacHost { paths });
+                    text.push_str(&macos::render(&plan));
+                    text.push('\n');
+                    text.push_str(&explain::gaps(&gaps));
+                }
+            }
             print(&text)
         }
         [thing, ..] => print(&verdict(sandbox.profile(), &caller, thing.as_bytes())?),
     }
 }
 
-/// Refuses to explain for a system whose plans this version cannot compile.
-fn platform(parsed: &Parsed) -> Result<(), Failure> {
+/// A system whose plans this version can compile.
+#[derive(Clone, Copy)]
+enum System {
+    Here,
+    /// From this host's files, as if it was a Mac.
+    MacOs,
+}
+
+/// The system to explain for.
+fn platform(parsed: &Parsed) -> Result<System, Failure> {
     let here = std::env::consts::OS;
     match parsed.text("platform")?.as_deref() {
-        None => Ok(()),
-        Some(system) if system == here => Ok(()),
-        Some(system @ ("linux" | "macos" | "windows")) => Err(failed(
-            &format!("cannot show the plan for {system}: this version compiles plans for {here}"),
-            "leave out --platform, or ask on a host of that system",
+        None => Ok(System::Here),
+        Some(system) if system == here => Ok(System::Here),
+        Some("macos") => Ok(System::MacOs),
+        Some(system @ ("linux" | "windows")) => Err(failed(
+            &format!("cannot show the plan for {system}: this version compiles none here"),
+            "leave out --platform, or ask for macos",
         )),
         Some(system) => Err(usage(
             &format!("unknown system {}", Quoted(system.as_bytes())),

@@ -5,7 +5,7 @@ use crate::gap::Gap;
 use crate::host::{MacHost, PathKind};
 use crate::origin::Origin;
 use crate::path::AbsPath;
-use crate::profile::{Access, FsRule, FsTarget, Profile};
+use crate::profile::{Access, FsRule, FsTarget, NetAccess, Profile};
 
 /// The gaps that do not depend on how the rules are written down.
 pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
@@ -31,6 +31,15 @@ pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
                 "make the directory first",
             ));
         }
+    }
+    if profile.network.access != NetAccess::Open {
+        gaps.push(gap(
+            "loopback",
+            String::from("loopback of the command's own"),
+            None,
+            "macOS has one loopback for all, so it is closed with the network",
+            "open the network, or accept that servers inside cannot be reached",
+        ));
     }
     let limits = &profile.limits;
     for (set, rule) in [
