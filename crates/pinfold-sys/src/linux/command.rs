@@ -120,16 +120,3 @@ pub(crate) fn two_stacks() -> Result<Stack, Error> {
 fn mapped(stack: Result<Stack, Errno>) -> Result<Stack, Error> {
     stack.map_err(|error| Error::System { attempted: String::from("map a stack"), code: error.0 })
 }
-
-/// C strings for byte strings.
-pub(crate) fn texts(all: &[Vec<u8>]) -> Vec<CString> {
-    all.iter().map(|bytes| text(bytes.as_slice())).collect()
-}
-
-/// A C string. Nothing that comes from a path, an argument or a variable can
-/// hold a NUL; one that did would lose it.
-pub(crate) fn text(bytes: impl Into<Vec<u8>>) -> CString {
-    let mut bytes: Vec<u8> = bytes.into();
-    bytes.retain(|byte| *byte != 0);
-    CString::new(bytes).unwrap_or_default()
-}

@@ -3,7 +3,8 @@
 use std::ffi::{CString, c_void};
 
 use super::call::{self, Stack};
-use super::command::{Command, Vector, stack, text, texts};
+use super::command::{Command, Vector, stack};
+use super::name::{text, texts};
 use super::shared::{Report, Stage};
 use super::supervise::{
     Process, Running, Way, controlling_terminal, decoded, reaped, watch_signals,

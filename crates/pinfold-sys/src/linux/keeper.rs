@@ -10,7 +10,7 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::Appears;
 
 use super::call;
-use super::command::text;
+use super::name::text;
 use super::perform::{Cover, Covered};
 use super::raw::Errno;
 use crate::seam::{Handling, describe};

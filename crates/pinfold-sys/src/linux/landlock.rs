@@ -6,7 +6,7 @@ use pinfold_policy::plan::linux::{Grant, GrantAccess, LandlockPlan, MountKind, P
 use pinfold_policy::profile::Limits;
 
 use super::call::{self, LandlockRuleset};
-use super::command::text;
+use super::name::text;
 use super::orphans::Orphans;
 use super::raw::Errno;
 use super::supervise::{

@@ -11,6 +11,7 @@ mod filter;
 mod init;
 mod keeper;
 mod landlock;
+mod name;
 mod namespaces;
 mod orphans;
 mod pattern;

@@ -9,9 +9,10 @@ use pinfold_policy::path::Quoted;
 use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
-use super::command::{Command, Vector, text, texts, two_stacks};
+use super::command::{Command, Vector, two_stacks};
 use super::init::{self, Task};
 use super::keeper::{CoverInside, Keeper};
+use super::name::{text, texts};
 use super::pattern::{Found, PatternWatcher};
 use super::perform::{Cover, Covered};
 use super::raw::Errno;

@@ -6,18 +6,16 @@
 //! does not delay it; what matches at the start is masked by the plan.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use pinfold_policy::glob::Matcher;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{Appears, Pattern};
 
 use super::call;
-use super::command::text;
 use super::keeper::{CoverInside, Keeper};
+use super::name::{c_path, os_path};
 use super::raw::Errno;
 use crate::seam::{Appeared, Handling};
 
@@ -119,7 +117,7 @@ impl PatternWatcher {
     }
 
     fn watch(&mut self, directory: &AbsPath, found: &mut Found<'_>) -> bool {
-        match call::inotify_add_watch(self.inotify, &text(directory.as_bytes())) {
+        match call::inotify_add_watch(self.inotify, &c_path(directory)) {
             Ok(number) => {
                 self.directories.insert(number, directory.clone());
                 true
@@ -190,8 +188,4 @@ impl Drop for PatternWatcher {
             call::close(self.inotify);
         }
     }
-}
-
-fn os_path(path: &AbsPath) -> &Path {
-    Path::new(OsStr::from_bytes(path.as_bytes()))
 }

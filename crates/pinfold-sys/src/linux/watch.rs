@@ -10,16 +10,14 @@
 //! Whoever made it, nothing is destroyed: what is taken away is kept.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::Watch;
 
 use super::call;
 use super::keeper::{CoverInside, Keeper};
+use super::name::{c_path, os_path};
 use super::raw::Errno;
 use crate::seam::{Appeared, Handling};
 
@@ -91,7 +89,7 @@ impl<'a> Watcher<'a> {
             known.waiting.append(&mut waiting);
             return Ok(());
         }
-        let name = text(directory.as_bytes());
+        let name = c_path(directory);
         let number = match self.notices {
             Notices::Inotify(descriptor) => call::inotify_add_watch(descriptor, &name)?,
             Notices::Signals => {
@@ -188,12 +186,4 @@ fn identity(found: &fs::Metadata) -> (u64, u64) {
 fn next_name<'p>(path: &'p AbsPath, directory: &AbsPath) -> Option<&'p [u8]> {
     let rest = path.strip_prefix(directory)?;
     rest.split(|byte| *byte == b'/').next().filter(|name| !name.is_empty())
-}
-
-fn os_path(path: &AbsPath) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(path.as_bytes()))
-}
-
-fn text(bytes: &[u8]) -> CString {
-    CString::new(bytes).unwrap_or_default()
 }

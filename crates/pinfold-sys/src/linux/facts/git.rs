@@ -5,7 +5,7 @@ use std::fs;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::repository::{GitDirectory, GitEntry, Repository};
 
-use super::paths::os_path;
+use super::super::name::os_path;
 
 /// More worktrees and submodules than this are not looked at one by one.
 const MOST: usize = 1024;

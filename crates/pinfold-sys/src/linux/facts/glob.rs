@@ -7,9 +7,9 @@ use pinfold_policy::host::GlobMatch;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::{FsTarget, Profile};
 
-use super::super::command::text;
+use super::super::name::c_path;
+use super::super::name::text;
 use super::directory::{Directory, Kind};
-use super::paths::c_path;
 
 /// The size of the pieces that directories are read in.
 const PIECE: usize = 64 * 1024;

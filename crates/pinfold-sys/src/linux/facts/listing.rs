@@ -12,7 +12,7 @@ use super::directory::{Directory, Kind};
 /// them is given.
 pub(super) fn entries(path: &AbsPath) -> BTreeMap<Vec<u8>, EntryKind> {
     let mut entries = BTreeMap::new();
-    let Ok(directory) = Directory::open(&super::paths::c_path(path)) else { return entries };
+    let Ok(directory) = Directory::open(&super::super::name::c_path(path)) else { return entries };
     let mut buffer = vec![0; 32 * 1024];
     let mut each = |name: &[u8], kind: Kind| {
         let kind = match kind {
@@ -30,7 +30,7 @@ pub(super) fn entries(path: &AbsPath) -> BTreeMap<Vec<u8>, EntryKind> {
 }
 
 fn asked(entry: &AbsPath) -> Option<EntryKind> {
-    let mode = call::mode_of(&super::paths::c_path(entry)).ok()?;
+    let mode = call::mode_of(&super::super::name::c_path(entry)).ok()?;
     Some(match mode & libc::S_IFMT {
         libc::S_IFDIR => EntryKind::Directory,
         libc::S_IFLNK => EntryKind::Link,

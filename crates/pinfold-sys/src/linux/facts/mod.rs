@@ -18,7 +18,7 @@ use pinfold_policy::plan::linux::{directories_to_list, paths_of_interest};
 use pinfold_policy::profile::{MechanismChoice, Profile};
 
 use super::call;
-use super::command::text;
+use super::name::text;
 use super::raw::Errno;
 
 /// What this host is like, as far as the profile depends on it. Features of the
@@ -122,5 +122,5 @@ pub fn exists(path: &AbsPath) -> bool {
 
 /// Whether there is a directory at a path, links followed.
 pub fn is_directory(path: &AbsPath) -> bool {
-    std::fs::metadata(paths::os_path(path)).is_ok_and(|found| found.is_dir())
+    std::fs::metadata(super::name::os_path(path)).is_ok_and(|found| found.is_dir())
 }

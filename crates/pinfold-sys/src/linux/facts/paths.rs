@@ -5,7 +5,6 @@
 //! each; where a directory is missing, nothing below it is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
@@ -13,7 +12,7 @@ use pinfold_policy::host::{PathFact, PathKind};
 use pinfold_policy::path::AbsPath;
 
 use super::super::call;
-use super::super::command::text;
+use super::super::name::{c_path, os_path};
 use super::super::raw::Errno;
 use super::directory::{Directory, Kind};
 
@@ -219,12 +218,4 @@ fn real(path: &AbsPath) -> Option<AbsPath> {
 /// The first name of `path` below `directory`.
 fn first_name<'p>(path: &'p AbsPath, directory: &AbsPath) -> Option<&'p [u8]> {
     path.strip_prefix(directory)?.split(|byte| *byte == b'/').next()
-}
-
-pub(super) fn c_path(path: &AbsPath) -> CString {
-    text(path.as_bytes())
-}
-
-pub(super) fn os_path(path: &AbsPath) -> &std::path::Path {
-    std::path::Path::new(OsStr::from_bytes(path.as_bytes()))
 }

@@ -28,7 +28,8 @@ pub(super) fn bound(profile: &Profile) -> Vec<AbsPath> {
         let path = path.trim_ascii_start();
         if let Ok(path) = AbsPath::posix(path) {
             let visible = pinfold_policy::decide::access(&profile.filesystem, &path).0;
-            if visible != Access::Deny && call::mode_of(&super::paths::c_path(&path)).is_ok() {
+            if visible != Access::Deny && call::mode_of(&super::super::name::c_path(&path)).is_ok()
+            {
                 found.insert(path);
             }
         }

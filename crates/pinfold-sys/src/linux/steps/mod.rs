@@ -23,6 +23,7 @@ mod devices;
 
 use std::ffi::{CStr, CString};
 
+use super::name::text;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{Mount, MountAction, MountKind, NamespacePlan, Root};
 
@@ -482,11 +483,4 @@ fn mount(
 
 fn scratch_path(name: &str) -> String {
     format!("{SCRATCH}/{name}")
-}
-
-/// A C string. Plans cannot hold a NUL: paths refuse it when they are parsed.
-fn text(bytes: impl Into<Vec<u8>>) -> CString {
-    let mut bytes: Vec<u8> = bytes.into();
-    bytes.retain(|byte| *byte != 0);
-    CString::new(bytes).unwrap_or_default()
 }
