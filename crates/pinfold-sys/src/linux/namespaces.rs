@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicI32;
 
 use pinfold_policy::path::Quoted;
@@ -179,7 +180,7 @@ fn start(task: &Task, plan: &NamespacePlan) -> Result<Process, Error> {
 }
 
 fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Result<Task, Error> {
-    let steps = steps::steps(plan, terminal);
+    let steps = steps::steps(plan, terminal.as_ref());
     let slots = (0..steps.slots).map(|_| AtomicI32::new(-1)).collect();
     let (user, group) = call::identity();
     Ok(Task {
@@ -291,8 +292,10 @@ fn closed(attempted: &str, code: i32) -> Error {
     Error::Closed { attempted: attempted.into(), code }
 }
 
+/// The terminal that a standard descriptor is open on, by the name of its device:
+/// the descriptor itself belongs to another mount namespace.
 fn standard_terminal() -> Option<Terminal> {
-    (0..3)
-        .find(|descriptor| call::is_terminal(*descriptor))
-        .map(|descriptor| Terminal { descriptor })
+    let descriptor = (0..3).find(|descriptor| call::is_terminal(*descriptor))?;
+    let device = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
+    device.starts_with("/dev").then(|| Terminal { device: text(device.as_os_str().as_bytes()) })
 }

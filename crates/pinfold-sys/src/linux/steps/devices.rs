@@ -8,7 +8,7 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 impl Builder<'_> {
     /// The harmless devices, on a `/dev` whose other devices cannot be opened.
-    pub(super) fn devices(&mut self, terminal: Option<Terminal>) {
+    pub(super) fn devices(&mut self, terminal: Option<&Terminal>) {
         let dev = match self.new_root {
             None => String::from("/dev"),
             Some(_) => {
@@ -17,10 +17,10 @@ impl Builder<'_> {
             }
         };
         self.host_devices(&dev);
-        if let Some(Terminal { descriptor }) = terminal {
+        if let Some(Terminal { device }) = terminal {
             // A program that asks for the name of its terminal finds it here.
             let tree = self.slot();
-            let path = text(format!("/proc/self/fd/{descriptor}"));
+            let path = device.clone();
             self.before_seal.push(Step::CloneAt { path, into: tree, need: IfPresent });
             let path = text(format!("{dev}/console"));
             self.private.push(Step::AttachAt { tree, path, need: IfPresent });

@@ -99,14 +99,14 @@ pub(crate) struct Steps {
 }
 
 /// What the steps depend on besides the plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terminal {
-    /// A standard descriptor that is open on a terminal.
-    pub(crate) descriptor: i32,
+    /// The device of the terminal that a standard descriptor is open on.
+    pub(crate) device: CString,
 }
 
 /// Works out the steps for a plan.
-pub(crate) fn steps(plan: &NamespacePlan, terminal: Option<Terminal>) -> Steps {
+pub(crate) fn steps(plan: &NamespacePlan, terminal: Option<&Terminal>) -> Steps {
     let mut mounts: Vec<&Mount> = plan.mounts.iter().collect();
     mounts.sort_by(|left, right| left.path.cmp(&right.path));
     let fresh_proc =
@@ -213,7 +213,7 @@ impl Builder<'_> {
         self.new_root = Some(tree);
     }
 
-    fn mount(&mut self, index: usize, terminal: Option<Terminal>) {
+    fn mount(&mut self, index: usize, terminal: Option<&Terminal>) {
         let mount = self.mounts[index];
         while self
             .above
