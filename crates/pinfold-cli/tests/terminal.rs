@@ -1,6 +1,6 @@
 //! On a terminal: an interactive shell of the host, pinfold in it, and job control
 //! as without.
-#![allow(clippy::unwrap_used, clippy::panic, unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::multiple_unsafe_ops_per_block, unsafe_code)]
 
 mod world;
 
