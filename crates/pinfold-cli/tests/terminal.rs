@@ -95,7 +95,10 @@ fn a_terminal_is_passed_on_and_job_control_works() {
         "/dev/console\r\nready",
     );
     terminal.check("hello\n", "got-hello");
-    terminal.check(&format!("{PINFOLD} run -- sh -c 'echo started; sleep 20'\n"), "started\r\n");
+    terminal
+        .check(&format!("{PINFOLD} run -- sh -c 'echo started; exec sleep 20'\n"), "started\r\n");
+    // Until the program is there: one that is being started cannot stop.
+    std::thread::sleep(Duration::from_millis(500));
     terminal.check("\x1a", "Stopped");
     terminal.check("fg\n", "sleep 20'");
     terminal.check("\x03", "$ ");
