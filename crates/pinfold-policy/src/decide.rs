@@ -134,8 +134,13 @@ fn path_verdict(policy: &FsPolicy, path: &AbsPath, allows: fn(Access) -> bool) -
 }
 
 /// A name can be removed where its directory is writable, it is writable
-/// itself, and nothing at or below it has a rule of its own.
+/// itself, and nothing at or below it has a rule of its own or is private.
 fn removal(policy: &FsPolicy, path: &AbsPath) -> Verdict {
+    let private_below = policy.private.iter().find(|(private, _)| private.starts_with(path));
+    if let Some((directory, origin)) = private_below {
+        let rule = format!("private {directory}");
+        return Verdict { allowed: false, rule, origin: Some(origin.clone()) };
+    }
     let held = policy.rules.iter().find(|rule| match &rule.target {
         FsTarget::Tree(tree) => tree.starts_with(path),
         FsTarget::Glob(_) => false,

@@ -126,6 +126,11 @@ impl<'a> Compiler<'a> {
             // Nobody can look into it, so nothing has to be taken away.
             PathKind::Unreadable => {}
         }
+        // A pattern may match the same path and win, and what is private is not
+        // the host's to replace.
+        if self.access(path) != rule.access || self.hidden(path) {
+            return;
+        }
         // The path under its other name, when a directory above is a link.
         if fact.real != *path && !matches!(fact.kind, PathKind::Missing { .. }) {
             self.existing_watch(rule, &fact.real);
@@ -415,6 +420,10 @@ impl Mounts {
 
     fn finish(mut self) -> Vec<Mount> {
         for path in std::mem::take(&mut self.private) {
+            // Else the command could move it away and put anything in its place.
+            if self.around(&path) == Access::Write {
+                self.pin_above(&path, false);
+            }
             put(&mut self.list, path, MountKind::Directory, MountAction::Private);
         }
         self.list.into_values().collect()
