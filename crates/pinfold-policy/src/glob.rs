@@ -82,21 +82,39 @@ impl Matcher {
     }
 }
 
+/// Matches names, going back only to the last `**`: an earlier one can do
+/// nothing that the last cannot.
 fn match_parts(parts: &[Part], names: &[&[u8]]) -> bool {
-    match (parts, names) {
-        ([], []) => true,
-        // A pattern with one `**` in front is the common case: match the end.
-        ([Part::Directories, rest @ ..], _) if !rest.contains(&Part::Directories) => {
-            names.len() >= rest.len() && match_parts(rest, &names[names.len() - rest.len()..])
-        }
-        ([Part::Directories, rest @ ..], _) => {
-            (0..=names.len()).any(|skipped| match_parts(rest, &names[skipped..]))
-        }
-        ([part, parts @ ..], [name, names @ ..]) => {
-            match_name(part, name) && match_parts(parts, names)
-        }
-        _ => false,
+    // A pattern with one `**` in front is the common case: match the end.
+    if let [Part::Directories, rest @ ..] = parts
+        && !rest.contains(&Part::Directories)
+    {
+        let skipped = names.len().checked_sub(rest.len());
+        let end = skipped.and_then(|skipped| names.get(skipped..));
+        return end
+            .is_some_and(|end| rest.iter().zip(end).all(|(part, name)| match_name(part, name)));
     }
+    let (mut p, mut n) = (0, 0);
+    let mut last: Option<(usize, usize)> = None;
+    while let Some(name) = names.get(n) {
+        match (parts.get(p), last) {
+            (Some(Part::Directories), _) => {
+                last = Some((p, n));
+                p += 1;
+            }
+            (Some(part), _) if match_name(part, name) => {
+                p += 1;
+                n += 1;
+            }
+            (_, Some((at, reached))) => {
+                last = Some((at, reached + 1));
+                p = at + 1;
+                n = reached + 1;
+            }
+            (_, None) => return false,
+        }
+    }
+    parts.iter().skip(p).all(|part| *part == Part::Directories)
 }
 
 fn may_continue(parts: &[Part], names: &[&[u8]]) -> bool {
@@ -294,5 +312,64 @@ mod tests {
             let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
             assert_eq!(matcher(pattern).may_match_below(&names), expected, "{pattern}");
         }
+    }
+
+    /// What the documentation says, word for word, without regard to time.
+    fn reference(pattern: &[u8], path: &[u8]) -> bool {
+        match (pattern, path) {
+            ([], []) => true,
+            (b"**", _) => true,
+            ([b'*', b'*', b'/', rest @ ..], _) => {
+                let later = path.iter().position(|byte| *byte == b'/').map(|at| &path[at + 1..]);
+                reference(rest, path) || later.is_some_and(|later| reference(pattern, later))
+            }
+            // Below a name, what is left may be nothing.
+            ([b'/', b'*', b'*'], []) => true,
+            ([b'*', rest @ ..], _) => {
+                let inside = matches!(path, [byte, ..] if *byte != b'/');
+                reference(rest, path) || (inside && reference(pattern, &path[1..]))
+            }
+            ([b'?', rest @ ..], [byte, path @ ..]) => *byte != b'/' && reference(rest, path),
+            ([literal, rest @ ..], [byte, path @ ..]) => literal == byte && reference(rest, path),
+            _ => false,
+        }
+    }
+
+    /// The `number`th word of `names`, joined by slashes.
+    fn word(mut number: usize, names: &[&str]) -> String {
+        let mut parts = Vec::new();
+        while number > 0 {
+            parts.push(names[(number - 1) % names.len()]);
+            number = (number - 1) / names.len();
+        }
+        parts.join("/")
+    }
+
+    #[test]
+    fn patterns_mean_what_a_plain_reading_says() {
+        let patterns = ["**", "*", "a", "*b", "?a*", "a*b*"];
+        let names = ["a", "b", "ab", "aab"];
+        for pattern in (1..1_500).map(|number| word(number, &patterns)) {
+            // Two of them next to each other say no more than one.
+            if pattern.contains("**/**") {
+                continue;
+            }
+            let matcher = matcher(&pattern);
+            for path in (1..340).map(|number| word(number, &names)) {
+                let split: Vec<&[u8]> = path.as_bytes().split(|byte| *byte == b'/').collect();
+                let expected = reference(pattern.as_bytes(), path.as_bytes());
+                assert_eq!(matcher.matches_names(&split), expected, "{pattern} on {path}");
+                assert!(!expected || matcher.may_match_below(&split[..split.len() - 1]));
+            }
+        }
+    }
+
+    #[test]
+    fn many_stars_do_not_multiply() {
+        let pattern = format!("{}z", "**/a/".repeat(200));
+        let names = vec![&b"a"[..]; 2_000];
+        assert!(!matcher(&pattern).matches_names(&names));
+        let (stars, name) = ("*a".repeat(100), "a".repeat(255));
+        assert!(!matcher(&format!("{stars}z")).matches_names(&[name.as_bytes()]));
     }
 }
