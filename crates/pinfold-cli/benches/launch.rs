@@ -13,7 +13,7 @@ const PINFOLD: &str = env!("CARGO_BIN_EXE_pinfold");
 fn main() {
     let rounds = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
     let base = PathBuf::from(format!("/var/tmp/pinfold-bench-{}", std::process::id()));
-    for directory in ["ws", "config", "home"] {
+    for directory in ["ws", "home"] {
         fs::create_dir_all(base.join(directory)).unwrap();
     }
     profiles(&base);
@@ -27,13 +27,16 @@ fn main() {
 /// A writable workspace, a private /tmp and no network; and the same with 100 and
 /// with 1,000 protected paths, and with four deny patterns.
 fn profiles(base: &Path) {
-    let mut text = String::from("default_permissions = \"bench\"\n");
-    let mut profile = |name: &str, rules: &str| {
-        text.push_str(&format!(
-            "[permissions.{name}]\nprivate_tmp = true\ngit = \"write\"\n\
+    // Each in a configuration of its own, which costs what it costs to read.
+    let profile = |name: &str, rules: &str| {
+        let text = format!(
+            "default_permissions = \"{name}\"\n\
+             [permissions.{name}]\nprivate_tmp = true\ngit = \"write\"\n\
              [permissions.{name}.filesystem]\n\":root\" = \"read\"\n\
              [permissions.{name}.filesystem.\":workspace_roots\"]\n\".\" = \"write\"\n{rules}"
-        ));
+        );
+        fs::create_dir_all(base.join(name)).unwrap();
+        fs::write(base.join(name).join("config.toml"), text).unwrap();
     };
     profile("bench", "");
     for count in [100, 1000] {
@@ -44,7 +47,6 @@ fn profiles(base: &Path) {
     let patterns = ["**/*.pem", "**/.env*", "**/id_rsa", "**/*.key"];
     let rules: String = patterns.iter().map(|one| format!("\"{one}\" = \"deny\"\n")).collect();
     profile("patterns", &rules);
-    fs::write(base.join("config/config.toml"), text).unwrap();
 }
 
 struct Bench {
@@ -82,7 +84,7 @@ impl Bench {
         let mut all = words.iter().map(String::as_str).chain(command.iter().copied());
         let mut started = Command::new(all.next()?);
         started.args(all).current_dir(self.workspace());
-        started.env("PINFOLD_HOME", self.base.join("config")).env("HOME", self.base.join("home"));
+        started.env("PINFOLD_HOME", self.base.join(name)).env("HOME", self.base.join("home"));
         started.stdin(Stdio::null()).stdout(Stdio::null());
         Some(started)
     }

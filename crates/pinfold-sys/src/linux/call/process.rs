@@ -309,20 +309,9 @@ pub(crate) unsafe fn clone_sharing_memory(
     Ok(process)
 }
 
-/// What `populate` does to pages.
-#[derive(Clone, Copy)]
-pub(crate) enum Populate {
-    Read,
-    Write,
-}
-
-/// `madvise(2)` that maps pages which are there already; nothing depends on it.
-pub(crate) fn populate(start: usize, length: usize, how: Populate) {
-    const MADV_POPULATE_READ: usize = 22;
+/// `madvise(2)` that makes pages exist before they are written; nothing depends
+/// on it.
+pub(crate) fn populate(start: usize, length: usize) {
     const MADV_POPULATE_WRITE: usize = 23;
-    let advice = match how {
-        Populate::Read => MADV_POPULATE_READ,
-        Populate::Write => MADV_POPULATE_WRITE,
-    };
-    let _ = numbers(libc::SYS_madvise, [start, length, advice]);
+    let _ = numbers(libc::SYS_madvise, [start, length, MADV_POPULATE_WRITE]);
 }
