@@ -101,6 +101,8 @@ fn a_terminal_is_passed_on_and_job_control_works() {
     std::thread::sleep(Duration::from_millis(500));
     terminal.check("\x1a", "Stopped");
     terminal.check("fg\n", "sleep 20'");
+    // The shell shows the command before it gives it the terminal.
+    std::thread::sleep(Duration::from_millis(500));
     terminal.check("\x03", "$ ");
     terminal.check("echo status=$?\n", "status=130");
 }
