@@ -275,6 +275,16 @@ fn hostile_surroundings_end_in_a_clear_error_or_a_run() {
         u64::from_str_radix(output.stdout.trim().trim_start_matches("SigIgn:").trim(), 16);
     assert_eq!(ignored.unwrap() & (1 << 12), 0, "{}", output.stdout);
 
+    // A pipe and an endless file where git's files would be.
+    for made in
+        ["mkfifo .git", "rm .git; ln -s /dev/zero .git", "rm .git; mkdir .git; mkfifo .git/config"]
+    {
+        world.outside(made);
+        let output = world.pinfold(&["run", "--timeout", "20s", "true"]);
+        assert_eq!(output.status, 0, "{made}: {}", output.stderr);
+    }
+    world.outside("rm -r .git");
+
     // A program that is being written.
     world.outside("cp /bin/true busy");
     let writer = std::fs::OpenOptions::new().append(true).open(world.path("busy")).unwrap();

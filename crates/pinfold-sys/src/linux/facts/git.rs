@@ -109,7 +109,7 @@ fn entries(path: &AbsPath, name: &str) -> Vec<AbsPath> {
 
 /// Where a `.git` file leads, links resolved.
 fn pointer(entry: &AbsPath) -> Option<AbsPath> {
-    let text = fs::read_to_string(os_path(entry)).ok()?;
+    let text = read_text(entry)?;
     let target = text.strip_prefix("gitdir:")?.trim();
     let directory = entry.parent()?.join(target).ok()?;
     real(&directory)
@@ -142,6 +142,13 @@ fn hooks(directory: &AbsPath, work_tree: &AbsPath) -> Option<AbsPath> {
     work_tree.join(path).ok()
 }
 
+/// A small text. Whoever made the project may have put a pipe or an endless file
+/// there: neither is waited for, and bytes that are no text are passed over.
+fn read_text(path: &AbsPath) -> Option<String> {
+    let bytes = super::read_file(path).ok()??;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn real(path: &AbsPath) -> Option<AbsPath> {
     use std::os::unix::ffi::OsStrExt;
     let real = fs::canonicalize(os_path(path)).ok()?;
@@ -149,7 +156,7 @@ fn real(path: &AbsPath) -> Option<AbsPath> {
 }
 
 fn read(directory: &AbsPath, name: &str) -> Option<String> {
-    fs::read_to_string(os_path(&directory.join(name).ok()?)).ok()
+    read_text(&directory.join(name).ok()?)
 }
 
 /// A value of git's configuration, by section and key in lower case.

@@ -99,7 +99,12 @@ fn of_name(
             found.extend(all);
             return;
         }
-        Err(_) => same(PathKind::Unreadable, path),
+        Err(_) => {
+            let all =
+                below.iter().map(|asked| ((*asked).clone(), same(PathKind::Unreadable, asked)));
+            found.extend(all);
+            same(PathKind::Unreadable, path)
+        }
         Ok(Kind::Directory) => {
             if !below.is_empty() {
                 in_directory(path, &below, found);
