@@ -49,8 +49,8 @@ impl std::error::Error for PathError {}
 ///
 /// ```
 /// use pinfold_policy::path::{AbsPath, PathStyle};
-/// let path = AbsPath::parse(PathStyle::Posix, b"/work/./src/../vendor/").unwrap();
-/// assert_eq!(path.as_bytes(), b"/work/vendor");
+/// let path = AbsPath::parse(PathStyle::Posix, b"/project/./src/../vendor/").unwrap();
+/// assert_eq!(path.as_bytes(), b"/project/vendor");
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AbsPath {

@@ -124,7 +124,7 @@ pub enum Error {
     },
     /// A path is not what the plan says: it changed since, or is out of reach.
     Path {
-        /// What was attempted, for example `protect "/work/.git/hooks"`.
+        /// What was attempted, for example `protect "/project/.git/hooks"`.
         attempted: String,
         /// The error number of the system.
         code: i32,
