@@ -9,7 +9,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use pinfold_policy::plan::linux::Doors;
 
-use super::call::{self, Listen};
+use super::call::{self, Listen, Patience};
 use super::raw::Errno;
 use crate::seam::OpenDoors;
 
@@ -37,7 +37,7 @@ pub(crate) fn open(doors: &Doors, channel: i32) -> Result<(), Errno> {
         *slot = call::listen_on(ANY, *port, Listen::Stream)?;
         count += 1;
     }
-    call::send_descriptors(channel, &descriptors[..count])?;
+    call::send_message(channel, &[0], &descriptors[..count])?;
     // The command may start only once somebody serves the doors.
     match call::read(channel, &mut [0]) {
         Ok(1) => Ok(()),
@@ -49,8 +49,9 @@ pub(crate) fn open(doors: &Doors, channel: i32) -> Result<(), Errno> {
 /// What `open` has passed out; nothing when the first process failed before.
 pub(crate) fn received(channel: i32) -> Option<OpenDoors> {
     let mut descriptors = [-1; MOST];
-    let count = call::receive_descriptors(channel, &mut descriptors).ok()?;
-    let mut owned = descriptors[..count].iter().map(|descriptor| {
+    let received =
+        call::receive_message(channel, &mut [0], &mut descriptors, Patience::Wait).ok()?;
+    let mut owned = descriptors[..received.count].iter().map(|descriptor| {
         // SAFETY: the kernel has just made this descriptor for this process.
         unsafe { OwnedFd::from_raw_fd(*descriptor) }
     });

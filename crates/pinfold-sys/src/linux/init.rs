@@ -12,15 +12,15 @@ use pinfold_policy::plan::linux::Doors;
 
 use super::call::{self, Stack};
 use super::command::Command;
-use super::doors;
 use super::perform::{self, Masks, Slots};
 use super::raw::Errno;
 use super::shared::{Report, Request, Stage};
 use super::steps::Steps;
+use super::{commands, doors};
 
 /// Signals that wake the first process: a child changed state, or the
 /// supervisor has a request.
-const WAKING: u64 = bit(libc::SIGCHLD) | bit(libc::SIGUSR1);
+pub(crate) const WAKING: u64 = bit(libc::SIGCHLD) | bit(libc::SIGUSR1);
 
 /// Everything the first process and the command need, worked out beforehand.
 pub(crate) struct Task {
@@ -30,7 +30,12 @@ pub(crate) struct Task {
     pub(crate) slots: Vec<AtomicI32>,
     pub(crate) own_network: bool,
     pub(crate) directory: CString,
-    pub(crate) command: Command,
+    /// What to run; nothing in a session, whose commands come over `channel`.
+    pub(crate) command: Option<Command>,
+    /// Where a session gets its commands from and tells of them; -1 for none.
+    pub(crate) channel: i32,
+    /// A Landlock ruleset for the commands of a session, or -1.
+    pub(crate) ruleset: i32,
     /// The doors to open, and where to pass them out.
     pub(crate) doors: Option<(Doors, [i32; 2])>,
     /// Open on the supervisor; ready when that has died.
@@ -57,7 +62,11 @@ pub(crate) extern "C" fn start(argument: *mut c_void) -> i32 {
         task.report.failed(stage, error);
         call::exit(1);
     }
-    serve(task);
+    let masks = masks(task);
+    match &task.command {
+        Some(_) => serve(task, masks),
+        None => commands::serve(task, masks),
+    }
     call::exit(0)
 }
 
@@ -90,7 +99,10 @@ fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
     }
     // 5. Out of reach: nothing of this process can be read, or traced.
     call::prctl(libc::PR_SET_DUMPABLE, 0).map_err(at(Stage::Process))?;
-    start_command(task).map_err(at(Stage::Process))
+    match &task.command {
+        Some(_) => start_command(task).map_err(at(Stage::Process)),
+        None => Ok(()),
+    }
 }
 
 fn identity(maps: &[CString; 2]) -> Result<(), Errno> {
@@ -126,18 +138,24 @@ fn start_command(task: &Task) -> Result<(), Errno> {
 extern "C" fn command(argument: *mut c_void) -> i32 {
     // SAFETY: as for `start`; the first process is suspended meanwhile.
     let task = unsafe { &*argument.cast::<Task>() };
-    let (stage, error) = task.command.become_it();
-    task.report.failed(stage, error);
+    if let Some(command) = &task.command {
+        let (stage, error) = command.become_it();
+        task.report.failed(stage, error);
+    }
     call::exit(127)
 }
 
-/// Reaps, and does what the supervisor asks, until the command has ended.
-fn serve(task: &Task) {
-    let command = task.report.process();
+/// What masks files and directories, as far as the plan has it.
+fn masks(task: &Task) -> Masks {
     let [directory, file] = task.steps.masks.map_or([-1, -1], |(directory, file)| {
         [directory, file].map(|slot| held(&task.slots, slot))
     });
-    let masks = Masks { directory, file };
+    Masks { directory, file }
+}
+
+/// Reaps, and does what the supervisor asks, until the command has ended.
+fn serve(task: &Task, masks: Masks) {
+    let command = task.report.process();
     if task.steps.masks.is_none() && task.stopped < 0 {
         let _ = call::close_range(0, u32::MAX);
     } else {
@@ -180,7 +198,12 @@ fn answer(task: &Task, command: i32, masks: Masks) {
     for signal in request.signals() {
         let _ = call::kill(command, signal);
     }
-    if let Some((path, how)) = request.cover() {
-        request.answered(perform::cover(path, masks, how));
+    cover(task, masks);
+}
+
+/// Covers the path that the supervisor asks to have covered, if it does.
+pub(crate) fn cover(task: &Task, masks: Masks) {
+    if let Some((path, how)) = task.request.cover() {
+        task.request.answered(perform::cover(path, masks, how));
     }
 }

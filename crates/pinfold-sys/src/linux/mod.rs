@@ -2,11 +2,13 @@
 
 mod call;
 mod command;
+mod commands;
 mod direct;
 mod doctor;
 mod doors;
 mod entry;
 pub mod facts;
+mod family;
 mod filter;
 mod init;
 mod keeper;
@@ -17,11 +19,13 @@ mod orphans;
 mod pattern;
 mod perform;
 mod raw;
+pub mod session;
 mod shared;
 mod steps;
 mod supervise;
 mod watch;
 
+pub use call::Size;
 pub use doctor::{Check, doctor};
 pub use entry::{command_line, prefault};
 pub use supervise::run;

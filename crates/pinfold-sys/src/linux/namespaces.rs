@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicI32;
 
-use pinfold_policy::path::Quoted;
+use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
@@ -23,9 +23,9 @@ use super::supervise::{
     Process, Running, Source, Way, controlling_terminal, deadline, decoded, reaped, system,
     watch_signals,
 };
-use super::watch::Watcher;
+use super::watch::{Told, Watcher};
 use super::{doors, filter};
-use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors};
+use crate::seam::{Appeared, Ended, Error, Exceeded, Launch, OpenDoors};
 
 /// From `asm-generic/resource.h`; C libraries disagree about the type.
 const RLIMIT_DATA: u32 = 2;
@@ -42,19 +42,22 @@ pub(crate) fn run(
 ) -> Result<Ended, Error> {
     let controls_terminal = controlling_terminal();
     let terminal = if controls_terminal { standard_terminal() } else { None };
-    let mut task = task(plan, launch, terminal)?;
-    task.command.signals = signals;
-    task.command.new_group = !controls_terminal;
+    let mut task = task(plan, &launch.directory, terminal)?;
+    let mut command = command(plan, launch);
+    command.signals = signals;
+    command.new_group = !controls_terminal;
     if controls_terminal || plan.network == Network::Host {
-        task.command.ruleset = scopes();
+        command.ruleset = scopes();
     }
+    let ruleset = command.ruleset;
+    task.command = Some(command);
     if controls_terminal {
         task.stopped = call::eventfd().map_err(system("make an event descriptor"))?;
     }
     let signals = watch_signals()?;
     let keeper = Keeper { directory: launch.kept.as_ref() };
-    let mut watcher =
-        Watcher::start(&plan.watches, &keeper).map_err(system("watch protected paths"))?;
+    let mut watcher = Watcher::start(&plan.watches, &keeper, Told::BySignals)
+        .map_err(system("watch protected paths"))?;
     let mut patterns =
         PatternWatcher::new(&plan.patterns).map_err(system("watch for new matches"))?;
     let channel = match &plan.doors {
@@ -77,41 +80,52 @@ pub(crate) fn run(
         deadline: deadline(&plan.limits),
         shares_group: controls_terminal,
     };
-    let exceeded = wait(&running, &task, (&mut watcher, &mut patterns), &keeper);
-    let ended = finish(&task, child, exceeded, launch).map(|mut ended| {
-        // What appeared in the last moment.
-        let over: CoverInside<'_> = &|_, _| Err(Errno(libc::ENOENT));
+    let exceeded = wait(&running, &task, (&mut watcher, &mut patterns), &keeper, (-1, &mut || {}));
+    let ended = finish(&task, child, exceeded, &launch.directory).map(|mut ended| {
         let changed = running.pass_on();
-        if !changed.is_empty() || watcher.descriptor() >= 0 {
-            watcher.handle(&changed, over);
-        }
-        ended.appeared = std::mem::take(&mut watcher.appeared);
-        if patterns.descriptor() >= 0 {
-            let appeared = &mut ended.appeared;
-            patterns.handle(&mut Found { keeper: &keeper, cover: over, appeared });
-        }
+        ended.appeared = last_moment(&mut watcher, &mut patterns, &keeper, &changed);
         ended
     });
-    let opened = [signals, task.supervisor, task.command.ruleset, task.stopped, child.descriptor];
+    let opened = [signals, task.supervisor, ruleset, task.stopped, child.descriptor];
     for descriptor in opened.into_iter().filter(|descriptor| *descriptor >= 0) {
         call::close(descriptor);
     }
     ended
 }
 
+/// What appeared, and what appeared in the last moment, when nothing is left
+/// inside.
+pub(crate) fn last_moment(
+    watcher: &mut Watcher<'_>,
+    patterns: &mut PatternWatcher,
+    keeper: &Keeper<'_>,
+    changed: &[i32],
+) -> Vec<Appeared> {
+    let over: CoverInside<'_> = &|_, _| Err(Errno(libc::ENOENT));
+    if !changed.is_empty() || watcher.descriptor() >= 0 {
+        watcher.handle(changed, over);
+    }
+    let mut appeared = std::mem::take(&mut watcher.appeared);
+    if patterns.descriptor() >= 0 {
+        patterns.handle(&mut Found { keeper, cover: over, appeared: &mut appeared });
+    }
+    appeared
+}
+
 /// A ruleset that keeps signals and abstract sockets inside, or -1: kernels
 /// before 6.12 have none. The namespaces do the same, but for a process group
 /// that is shared with the caller and a network that is the host's.
-fn scopes() -> i32 {
+pub(crate) fn scopes() -> i32 {
     let scopes = LandlockRuleset { scoped: SCOPES, ..LandlockRuleset::default() };
     call::landlock_create_ruleset(&scopes).unwrap_or(-1)
 }
 
-fn wait(
+pub(crate) fn wait(
     running: &Running<'_>,
     task: &Task,
     (watcher, patterns): (&mut Watcher<'_>, &mut PatternWatcher),
     keeper: &Keeper<'_>,
+    (channel, told): (i32, &mut dyn FnMut()),
 ) -> Option<Exceeded> {
     let inotify = [watcher.descriptor(), patterns.descriptor()];
     let cover: CoverInside<'_> = &|path, how| cover(running, task, path, how);
@@ -128,14 +142,16 @@ fn wait(
     let mut matched = |_: &Running<'_>| {
         patterns.handle(&mut Found { keeper, cover, appeared: &mut found });
     };
-    let exceeded = running.until_end(
-        &mut [
-            Source { descriptor: task.stopped, ready: &mut stopped },
-            Source { descriptor: inotify[0], ready: &mut appeared },
-            Source { descriptor: inotify[1], ready: &mut matched },
-        ],
-        &mut |_, changed| watcher.borrow_mut().handle(changed, cover),
-    );
+    let mut told = |_: &Running<'_>| told();
+    let sources = &mut [
+        Source { descriptor: channel, ready: &mut told },
+        Source { descriptor: task.stopped, ready: &mut stopped },
+        Source { descriptor: inotify[0], ready: &mut appeared },
+        Source { descriptor: inotify[1], ready: &mut matched },
+    ];
+    let exceeded = running.until_end(sources, &mut |_, changed| {
+        watcher.borrow_mut().handle(changed, cover);
+    });
     watcher.borrow_mut().appeared.append(&mut found);
     exceeded
 }
@@ -147,7 +163,7 @@ fn cover(running: &Running<'_>, task: &Task, path: &CStr, how: Cover) -> Result<
     task.request.wait()
 }
 
-fn start(task: &Task, plan: &NamespacePlan) -> Result<Process, Error> {
+pub(crate) fn start(task: &Task, plan: &NamespacePlan) -> Result<Process, Error> {
     let mut flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
@@ -179,7 +195,12 @@ fn start(task: &Task, plan: &NamespacePlan) -> Result<Process, Error> {
     Ok(Process { number: process, descriptor })
 }
 
-fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Result<Task, Error> {
+/// The task of a first process, as yet without a command.
+pub(crate) fn task(
+    plan: &NamespacePlan,
+    directory: &AbsPath,
+    terminal: Option<Terminal>,
+) -> Result<Task, Error> {
     let steps = steps::steps(plan, terminal.as_ref());
     let slots = (0..steps.slots).map(|_| AtomicI32::new(-1)).collect();
     let (user, group) = call::identity();
@@ -187,18 +208,10 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
         identity: [user, group].map(|id| text(format!("{id} {id} 1"))),
         slots,
         own_network: plan.network == Network::Own,
-        directory: text(launch.directory.as_bytes()),
-        command: Command {
-            programs: texts(&launch.programs),
-            arguments: Vector::of(texts(&launch.arguments)),
-            environment: Vector::of(texts(&launch.environment)),
-            filter: filter::program(&plan.filter),
-            ruleset: -1,
-            ends_with: 0,
-            new_group: true,
-            limits: limits(plan),
-            signals: 0,
-        },
+        directory: text(directory.as_bytes()),
+        command: None,
+        channel: -1,
+        ruleset: -1,
         doors: None,
         supervisor: call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?,
         stopped: -1,
@@ -207,6 +220,21 @@ fn task(plan: &NamespacePlan, launch: &Launch, terminal: Option<Terminal>) -> Re
         stacks: two_stacks()?,
         steps,
     })
+}
+
+/// A command of a process group of its own.
+pub(crate) fn command(plan: &NamespacePlan, launch: &Launch) -> Command {
+    Command {
+        programs: texts(&launch.programs),
+        arguments: Vector::of(texts(&launch.arguments)),
+        environment: Vector::of(texts(&launch.environment)),
+        filter: filter::program(&plan.filter),
+        ruleset: -1,
+        ends_with: 0,
+        new_group: true,
+        limits: limits(plan),
+        signals: 0,
+    }
 }
 
 fn limits(plan: &NamespacePlan) -> Vec<(u32, u64, u64)> {
@@ -222,30 +250,36 @@ fn limits(plan: &NamespacePlan) -> Vec<(u32, u64, u64)> {
     limits
 }
 
-fn finish(
+pub(crate) fn finish(
     task: &Task,
     child: Process,
     exceeded: Option<Exceeded>,
-    launch: &Launch,
+    directory: &AbsPath,
 ) -> Result<Ended, Error> {
     let (end_of_first, usage) = reaped(child)?;
     if let Some((stage, error)) = task.report.failure() {
-        return Err(failure(task, stage, error, launch));
+        return Err(failure(Some(task), stage, error, directory));
     }
     // Without a report, the first process was killed, and the command with it.
     let status = task.report.status().unwrap_or(end_of_first);
     Ok(Ended { status: decoded(status), exceeded, usage, appeared: Vec::new() })
 }
 
-fn failure(task: &Task, stage: Stage, error: Errno, launch: &Launch) -> Error {
+/// Why a start failed; steps are those of the task.
+pub(crate) fn failure(
+    task: Option<&Task>,
+    stage: Stage,
+    error: Errno,
+    directory: &AbsPath,
+) -> Error {
     let code = error.0;
     let attempted = match stage {
         Stage::Execute => return Error::Execute { code },
         Stage::Directory => {
-            return Error::Directory { directory: launch.directory.clone(), code };
+            return Error::Directory { directory: directory.clone(), code };
         }
         Stage::Step(index) => {
-            return task.steps.list.get(index).map_or(
+            return task.and_then(|task| task.steps.list.get(index)).map_or(
                 Error::System { attempted: String::from("set up mounts"), code },
                 |step| step_failure(step, code),
             );
@@ -254,6 +288,7 @@ fn failure(task: &Task, stage: Stage, error: Errno, launch: &Launch) -> Error {
         Stage::Loopback => "turn on loopback in a network namespace",
         Stage::Doors => "open the doors of the proxy in a network namespace",
         Stage::Process => "start the first process of the sandbox",
+        Stage::Standard => "open a terminal, or the standard descriptors, in the sandbox",
         Stage::Restrict => "restrict the command",
     };
     match stage {

@@ -2,9 +2,9 @@
 //! the supervisor adopts it, and ends it.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use super::call;
+use super::family;
 use super::raw::Errno;
 
 /// A command that makes processes faster than they are ended is given up on.
@@ -43,15 +43,6 @@ impl Orphans {
 /// The children of this process; many kernels have no list of them.
 fn children() -> BTreeSet<i32> {
     let own = call::getpid();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    processes.filter(|process| parent(*process) == Some(own)).collect()
-}
-
-fn parent(process: i32) -> Option<i32> {
-    let text = fs::read(format!("/proc/{process}/stat")).ok()?;
-    // The name, in brackets, can hold anything.
-    let end = text.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+    let children = family::everyone().into_iter().filter(|kin| kin.parent == own);
+    children.map(|kin| kin.process).collect()
 }

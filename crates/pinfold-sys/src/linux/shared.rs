@@ -23,10 +23,45 @@ pub(crate) enum Stage {
     Loopback,
     /// The doors of a proxy could not be opened.
     Doors,
+    /// A pseudo-terminal, or the standard descriptors, could not be set up.
+    Standard,
     /// The command's restrictions could not be applied.
     Restrict,
     /// No candidate could be executed.
     Execute,
+}
+
+impl Stage {
+    /// As a number, which is never 0.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Stage::Process => 1,
+            Stage::Identity => 2,
+            Stage::Directory => 3,
+            Stage::Loopback => 4,
+            Stage::Restrict => 5,
+            Stage::Execute => 6,
+            Stage::Doors => 7,
+            Stage::Standard => 8,
+            Stage::Step(index) => 16 + index as u32,
+        }
+    }
+
+    /// The stage of a number; none for 0.
+    pub(crate) fn of_code(code: u32) -> Option<Stage> {
+        Some(match code {
+            0 => return None,
+            1 => Stage::Process,
+            2 => Stage::Identity,
+            3 => Stage::Directory,
+            4 => Stage::Loopback,
+            5 => Stage::Restrict,
+            6 => Stage::Execute,
+            7 => Stage::Doors,
+            8 => Stage::Standard,
+            code => Stage::Step(code.saturating_sub(16) as usize),
+        })
+    }
 }
 
 /// What the first process has to say.
@@ -44,32 +79,12 @@ pub(crate) struct Report {
 impl Report {
     /// The first failure is the one that counts.
     pub(crate) fn failed(&self, stage: Stage, error: Errno) {
-        let code = match stage {
-            Stage::Process => 1,
-            Stage::Identity => 2,
-            Stage::Directory => 3,
-            Stage::Loopback => 4,
-            Stage::Restrict => 5,
-            Stage::Execute => 6,
-            Stage::Doors => 7,
-            Stage::Step(index) => 16 + index as u32,
-        };
         self.error.store(error.0, SeqCst);
-        self.stage.store(code, SeqCst);
+        self.stage.store(stage.code(), SeqCst);
     }
 
     pub(crate) fn failure(&self) -> Option<(Stage, Errno)> {
-        let stage = match self.stage.load(SeqCst) {
-            0 => return None,
-            1 => Stage::Process,
-            2 => Stage::Identity,
-            3 => Stage::Directory,
-            4 => Stage::Loopback,
-            5 => Stage::Restrict,
-            6 => Stage::Execute,
-            7 => Stage::Doors,
-            code => Stage::Step((code - 16) as usize),
-        };
+        let stage = Stage::of_code(self.stage.load(SeqCst))?;
         Some((stage, Errno(self.error.load(SeqCst))))
     }
 

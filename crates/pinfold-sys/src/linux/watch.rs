@@ -33,6 +33,15 @@ enum Notices {
     Inotify(i32),
 }
 
+/// How a watcher may be told of changes.
+#[derive(Clone, Copy)]
+pub(crate) enum Told {
+    /// By signals, which a process of our own can spare.
+    BySignals,
+    /// By a descriptor, beside other threads.
+    ByDescriptor,
+}
+
 /// A directory that something is waited for in.
 struct Directory {
     path: AbsPath,
@@ -57,10 +66,16 @@ impl<'a> Watcher<'a> {
     pub(crate) fn start(
         watches: &'a [Watch],
         keeper: &'a Keeper<'a>,
+        told: Told,
     ) -> Result<Watcher<'a>, Errno> {
+        let notices = match told {
+            Told::BySignals => Notices::Signals,
+            Told::ByDescriptor if watches.is_empty() => Notices::Inotify(-1),
+            Told::ByDescriptor => Notices::Inotify(call::inotify_init()?),
+        };
         let mut watcher = Watcher {
             watches,
-            notices: Notices::Signals,
+            notices,
             directories: BTreeMap::new(),
             covered: vec![None; watches.len()],
             keeper,
@@ -171,6 +186,7 @@ impl<'a> Watcher<'a> {
 impl Drop for Watcher<'_> {
     fn drop(&mut self) {
         match self.notices {
+            Notices::Inotify(-1) => {}
             Notices::Inotify(descriptor) => call::close(descriptor),
             Notices::Signals => self.directories.keys().for_each(|number| call::close(*number)),
         }

@@ -46,6 +46,17 @@ pub(crate) fn close_range(first: u32, last: u32) -> Outcome<()> {
     numbers(libc::SYS_close_range, [first as usize, last as usize, 0]).map(drop)
 }
 
+/// `dup3(2)` onto a number, without `close-on-exec`.
+pub(crate) fn dup_onto(descriptor: Descriptor, number: Descriptor) -> Outcome<()> {
+    numbers(libc::SYS_dup3, [flag(descriptor), flag(number), 0]).map(drop)
+}
+
+/// Another number for a descriptor, at least `least`.
+pub(crate) fn dup_above(descriptor: Descriptor, least: Descriptor) -> Outcome<Descriptor> {
+    let given = [flag(descriptor), libc::F_DUPFD_CLOEXEC as usize, flag(least)];
+    numbers(libc::SYS_fcntl, given).map(|fd| fd as Descriptor)
+}
+
 /// `write(2)`.
 pub(crate) fn write(descriptor: Descriptor, bytes: &[u8]) -> Outcome<usize> {
     let given = [flag(descriptor), bytes.as_ptr() as usize, bytes.len()];

@@ -8,12 +8,15 @@ mod files;
 mod mount;
 mod network;
 mod process;
+mod terminal;
 mod watch;
 
 pub(crate) use files::*;
 pub(crate) use mount::*;
 pub(crate) use network::*;
 pub(crate) use process::*;
+pub use terminal::Size;
+pub(crate) use terminal::*;
 pub(crate) use watch::*;
 
 use std::ffi::CStr;

@@ -21,6 +21,23 @@ pub(crate) fn socketpair() -> Outcome<[Descriptor; 2]> {
     Ok(pair)
 }
 
+/// The user of the process at the other end: `SO_PEERCRED` of `unix(7)`.
+pub(crate) fn peer_user(socket: Descriptor) -> Outcome<u32> {
+    let mut identity = [0u32; 3];
+    let mut length = size_of_val(&identity) as u32;
+    let given = [
+        flag(socket),
+        libc::SOL_SOCKET as usize,
+        libc::SO_PEERCRED as usize,
+        std::ptr::from_mut(&mut identity) as usize,
+        std::ptr::from_mut(&mut length) as usize,
+    ];
+    // SAFETY: the kernel writes at most `length` bytes, and the length.
+    unsafe { call(libc::SYS_getsockopt, arguments(given)) }?;
+    let [_, user, _] = identity;
+    Ok(user)
+}
+
 /// A socket bound to an IPv4 address and port, listening if it is a stream.
 pub(crate) fn listen_on(address: u32, port: u16, kind: Listen) -> Outcome<Descriptor> {
     const BACKLOG: usize = 1024;
@@ -156,41 +173,68 @@ fn acknowledged(socket: usize) -> Outcome<()> {
 /// Room for `struct cmsghdr` and 253 descriptors, aligned as the kernel wants.
 const CONTROL_WORDS: usize = 2 + 127;
 
-/// Sends descriptors with one byte.
-pub(crate) fn send_descriptors(channel: Descriptor, descriptors: &[Descriptor]) -> Outcome<()> {
+/// Sends bytes and descriptors as one message.
+pub(crate) fn send_message(
+    channel: Descriptor,
+    bytes: &[u8],
+    descriptors: &[Descriptor],
+) -> Outcome<()> {
     let mut control = [0u64; CONTROL_WORDS];
-    let length = 16 + size_of_val(descriptors);
+    let length = match descriptors.len() {
+        0 => 0,
+        _ => 16 + size_of_val(descriptors),
+    };
     control[0] = length as u64;
     control[1] = u64::from(libc::SCM_RIGHTS as u32) << 32 | u64::from(libc::SOL_SOCKET as u32);
     for (index, pair) in descriptors.chunks(2).enumerate() {
         let second = pair.get(1).map_or(0, |second| u64::from(*second as u32) << 32);
         control[2 + index] = u64::from(pair[0] as u32) | second;
     }
-    let byte = [0u8];
-    let part = [pointer(&byte), 1];
+    let part = [bytes.as_ptr() as usize, bytes.len()];
     let message = [0, 0, pointer(&part), 1, pointer(&control), length, 0];
-    let given = [flag(channel), pointer(&message), 0];
+    let given = [flag(channel), pointer(&message), libc::MSG_NOSIGNAL as usize];
     reads(libc::SYS_sendmsg, arguments(given)).map(drop)
 }
 
-/// Receives descriptors; how many. None when the other end is gone.
-pub(crate) fn receive_descriptors(
+/// How much of a message was received.
+#[derive(Clone, Copy)]
+pub(crate) struct Received {
+    /// Bytes; none when the other end is gone.
+    pub(crate) length: usize,
+    /// Descriptors.
+    pub(crate) count: usize,
+}
+
+/// Whether to wait for a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    Wait,
+    OnlyNow,
+}
+
+/// Receives a message of bytes and descriptors.
+pub(crate) fn receive_message(
     channel: Descriptor,
+    bytes: &mut [u8],
     descriptors: &mut [Descriptor],
-) -> Outcome<usize> {
+    patience: Patience,
+) -> Outcome<Received> {
     let mut control = [0u64; CONTROL_WORDS];
-    let mut byte = [0u8];
-    let part = [std::ptr::from_mut(&mut byte) as usize, 1];
+    let part = [bytes.as_mut_ptr() as usize, bytes.len()];
     let control_pointer = std::ptr::from_mut(&mut control) as usize;
     let mut message =
         [0, 0, pointer(&part), 1, control_pointer, size_of::<[u64; CONTROL_WORDS]>(), 0];
     let message_pointer = std::ptr::from_mut(&mut message) as usize;
-    let given = [flag(channel), message_pointer, libc::MSG_CMSG_CLOEXEC as usize];
-    // SAFETY: the kernel writes the byte, the control buffer and the message.
-    unsafe { call(libc::SYS_recvmsg, arguments(given)) }?;
+    let flags = match patience {
+        Patience::Wait => libc::MSG_CMSG_CLOEXEC,
+        Patience::OnlyNow => libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT,
+    };
+    let given = [flag(channel), message_pointer, flags as usize];
+    // SAFETY: the kernel writes the bytes, the control buffer and the message.
+    let length = unsafe { call(libc::SYS_recvmsg, arguments(given)) }?;
     let count = (control[0] as usize).saturating_sub(16) / size_of::<Descriptor>();
     for (index, descriptor) in descriptors.iter_mut().enumerate().take(count) {
         *descriptor = (control[2 + index / 2] >> (32 * (index % 2))) as u32 as Descriptor;
     }
-    Ok(count.min(descriptors.len()))
+    Ok(Received { length, count: count.min(descriptors.len()) })
 }

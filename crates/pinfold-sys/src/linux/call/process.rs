@@ -98,6 +98,21 @@ pub(crate) fn setpgid_self() -> Outcome<()> {
     numbers(libc::SYS_setpgid, [0, 0]).map(drop)
 }
 
+/// Lets a signal do what it does by default, as programs expect to find it.
+pub(crate) fn default_signal(signal: i32) {
+    // `struct kernel_sigaction` with `SIG_DFL`, no flags and an empty mask.
+    let action = [0usize; 4];
+    let given = [flag(signal), pointer(&action), 0, size_of::<u64>()];
+    let _ = reads(libc::SYS_rt_sigaction, arguments(given));
+}
+
+/// `pidfd_send_signal(2)` to the whole process group; kernels before 6.9 refuse.
+pub(crate) fn pidfd_send_signal_to_group(pidfd: Descriptor, signal: i32) -> Outcome<()> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: usize = 1 << 2;
+    let given = [flag(pidfd), flag(signal), 0, PIDFD_SIGNAL_PROCESS_GROUP];
+    numbers(libc::SYS_pidfd_send_signal, given).map(drop)
+}
+
 /// `pidfd_open(2)`.
 pub(crate) fn pidfd_open(process: i32) -> Outcome<Descriptor> {
     numbers(libc::SYS_pidfd_open, [flag(process), 0]).map(|fd| fd as Descriptor)

@@ -1,0 +1,463 @@
+//! Sandboxes that stay, and the commands in them.
+//!
+//! A thread of this process is the supervisor; the first process inside ends
+//! with it, and everything else with that.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pinfold_policy::path::AbsPath;
+use pinfold_policy::plan::linux::{NamespacePlan, Network, Plan};
+
+use super::call::{self, Patience, Size};
+use super::commands::{Order, Record, Spawn};
+use super::keeper::Keeper;
+use super::name::text;
+use super::pattern::PatternWatcher;
+use super::raw::Errno;
+use super::shared::{Report, Stage};
+use super::supervise::{Process, Running, Way, deadline, decoded, system};
+use super::watch::{Told, Watcher};
+use super::{doors, family, namespaces};
+use crate::seam::{Appeared, Error, Exceeded, Launch, OpenDoors, Status, Usage};
+
+/// Room for a supervisor.
+const STACK: usize = 256 * 1024;
+
+/// Gets the doors of a plan that has some; whether they are served.
+pub type Opened = Box<dyn FnOnce(OpenDoors) -> bool + Send>;
+
+/// Where a session begins.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The working directory of the first process.
+    pub directory: AbsPath,
+    /// As for [`Launch::kept`].
+    pub kept: Option<AbsPath>,
+}
+
+/// A sandbox that stays. Dropping it ends everything inside.
+#[derive(Debug)]
+pub struct Session {
+    link: Arc<Link>,
+    plan: NamespacePlan,
+    supervisor: Option<JoinHandle<Result<Closed, Error>>>,
+}
+
+/// How a session went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The limit that ended it, if one did.
+    pub exceeded: Option<Exceeded>,
+    /// What its commands used.
+    pub usage: Usage,
+    /// As in [`crate::Ended::appeared`].
+    pub appeared: Vec<Appeared>,
+}
+
+/// What a command reads and writes.
+#[derive(Debug)]
+pub enum Standard {
+    /// Standard input, output and error.
+    Descriptors([OwnedFd; 3]),
+    /// A terminal of its own.
+    Terminal(Size),
+}
+
+/// A command in a session.
+#[derive(Debug)]
+pub struct Child {
+    life: Arc<Life>,
+    process: OwnedFd,
+    /// The driving end of its terminal, if it has one.
+    pub terminal: Option<File>,
+}
+
+/// What threads of this process share about a session.
+#[derive(Debug)]
+struct Link {
+    /// To the first process.
+    channel: OwnedFd,
+    first: OwnedFd,
+    commands: Mutex<Commands>,
+    answered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Commands {
+    /// Nothing is left inside.
+    over: bool,
+    last: u32,
+    answers: BTreeMap<u32, Option<Answer>>,
+    running: BTreeMap<i32, Arc<Life>>,
+}
+
+type Answer = Result<Child, (Stage, Errno)>;
+
+#[derive(Debug, Default)]
+struct Life {
+    ended: Mutex<Option<Status>>,
+    changed: Condvar,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a sandbox without a command.
+///
+/// # Errors
+/// When the host refuses an ingredient, or the plan has another mechanism than
+/// namespaces.
+pub fn start(plan: &Plan, place: Place, opened: Opened) -> Result<Session, Error> {
+    let Plan::Namespaces(plan) = plan else {
+        return Err(Error::Closed {
+            attempted: String::from("start a session without namespaces"),
+            code: libc::ENOTSUP,
+        });
+    };
+    let (started, result) = mpsc::channel();
+    let own = plan.clone();
+    let supervisor = std::thread::Builder::new()
+        .name(String::from("pinfold-session"))
+        .stack_size(STACK)
+        .spawn(move || supervise(&own, &place, opened, &started))
+        .map_err(|error| Error::System {
+            attempted: String::from("start a thread"),
+            code: error.raw_os_error().unwrap_or(libc::EAGAIN),
+        })?;
+    match result.recv() {
+        Ok(link) => Ok(Session { link, plan: plan.clone(), supervisor: Some(supervisor) }),
+        Err(_) => Err(match supervisor.join() {
+            Ok(Err(error)) => error,
+            _ => system("start a session")(Errno(libc::ECANCELED)),
+        }),
+    }
+}
+
+/// The thread of a session, from its start to its end.
+fn supervise(
+    plan: &NamespacePlan,
+    place: &Place,
+    opened: Opened,
+    started: &mpsc::Sender<Arc<Link>>,
+) -> Result<Closed, Error> {
+    // Signals are for the other threads.
+    call::sigprocmask(!0);
+    let mut task = namespaces::task(plan, &place.directory, None)?;
+    if plan.network == Network::Host {
+        task.ruleset = namespaces::scopes();
+    }
+    let [outer, inner] = call::socketpair().map_err(system("make a channel"))?.map(owned);
+    task.channel = inner.as_raw_fd();
+    let supervisor = owned(task.supervisor);
+    let keeper = Keeper { directory: place.kept.as_ref() };
+    let mut watcher = Watcher::start(&plan.watches, &keeper, Told::ByDescriptor)
+        .map_err(system("watch protected paths"))?;
+    let mut patterns =
+        PatternWatcher::new(&plan.patterns).map_err(system("watch for new matches"))?;
+    let channel = match &plan.doors {
+        Some(_) => Some(call::socketpair().map_err(system("make a channel"))?.map(owned)),
+        None => None,
+    };
+    task.doors = plan
+        .doors
+        .clone()
+        .zip(channel.as_ref().map(|pair| pair.each_ref().map(|end| end.as_raw_fd())));
+    let child = namespaces::start(&task, plan)?;
+    drop((inner, supervisor));
+    if let Some([outer, inner]) = channel {
+        drop(inner);
+        if doors::received(outer.as_raw_fd()).is_some_and(opened) {
+            let _ = call::write(outer.as_raw_fd(), &[1]);
+        }
+    }
+    let link = Arc::new(Link {
+        channel: outer,
+        first: owned(child.descriptor),
+        commands: Mutex::default(),
+        answered: Condvar::new(),
+    });
+    if link.received(Patience::Wait).is_some_and(|(record, _)| record == Record::Ready) {
+        let _ = started.send(link.clone());
+    }
+    let running = Running {
+        way: Way::First(&task),
+        child: Process { number: child.number, descriptor: child.descriptor },
+        signals: -1,
+        deadline: deadline(&plan.limits),
+        shares_group: false,
+    };
+    let told: (i32, &mut dyn FnMut()) = (link.channel.as_raw_fd(), &mut || link.attend());
+    let exceeded = namespaces::wait(&running, &task, (&mut watcher, &mut patterns), &keeper, told);
+    let ended = namespaces::finish(&task, child, exceeded, &place.directory);
+    link.attend();
+    link.close();
+    if task.ruleset >= 0 {
+        call::close(task.ruleset);
+    }
+    let appeared = namespaces::last_moment(&mut watcher, &mut patterns, &keeper, &[]);
+    ended.map(|ended| Closed { exceeded, usage: ended.usage, appeared })
+}
+
+fn owned(descriptor: i32) -> OwnedFd {
+    // SAFETY: the callers have just been given this descriptor by the kernel and
+    // keep no other record of it that is closed.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+impl Link {
+    /// One message of the first process; none when there is none, or never will be.
+    fn received(&self, patience: Patience) -> Option<(Record, Vec<OwnedFd>)> {
+        let (mut bytes, mut descriptors) = ([0; 16], [-1; 2]);
+        let channel = self.channel.as_raw_fd();
+        let received =
+            call::receive_message(channel, &mut bytes, &mut descriptors, patience).ok()?;
+        let along = descriptors.into_iter().take(received.count).map(owned).collect();
+        let record = Record::of(bytes.get(..received.length).filter(|bytes| !bytes.is_empty())?)?;
+        Some((record, along))
+    }
+
+    /// Notes everything that the first process has said.
+    fn attend(&self) {
+        while let Some((record, along)) = self.received(Patience::OnlyNow) {
+            let mut commands = locked(&self.commands);
+            match record {
+                Record::Ready => {}
+                Record::Started { number, process } => commands.started(number, process, along),
+                Record::Failed { number, stage, error } => {
+                    commands.answer(number, Err((stage, error)));
+                }
+                Record::Ended { process, status } => {
+                    if let Some(life) = commands.running.remove(&process) {
+                        life.end(decoded(status));
+                    }
+                    continue;
+                }
+            }
+            self.answered.notify_all();
+        }
+    }
+
+    /// Nothing is left inside.
+    fn close(&self) {
+        let mut commands = locked(&self.commands);
+        commands.over = true;
+        for life in std::mem::take(&mut commands.running).into_values() {
+            life.end(Status::Signaled(libc::SIGKILL));
+        }
+        self.answered.notify_all();
+    }
+}
+
+impl Commands {
+    fn started(&mut self, number: u32, process: i32, along: Vec<OwnedFd>) {
+        let mut along = along.into_iter();
+        let Some(descriptor) = along.next() else {
+            // This process has too many descriptors to be given another.
+            return self.answer(number, Err((Stage::Standard, Errno(libc::EMFILE))));
+        };
+        let life = Arc::new(Life::default());
+        self.running.insert(process, life.clone());
+        let terminal = along.next().map(File::from);
+        self.answer(number, Ok(Child { life, process: descriptor, terminal }));
+    }
+
+    fn answer(&mut self, number: u32, answer: Answer) {
+        if let Some(waiting) = self.answers.get_mut(&number) {
+            *waiting = Some(answer);
+        }
+    }
+}
+
+impl Life {
+    fn end(&self, status: Status) {
+        *locked(&self.ended) = Some(status);
+        self.changed.notify_all();
+    }
+}
+
+impl Session {
+    /// Starts a command and returns once it runs its program.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the session has ended.
+    pub fn spawn(&self, launch: &Launch, standard: Standard) -> Result<Child, Error> {
+        let mut command = namespaces::command(&self.plan, launch);
+        let (terminal, given) = match &standard {
+            Standard::Terminal(size) => (Some(*size), None),
+            Standard::Descriptors(given) => (None, Some(given.each_ref().map(AsRawFd::as_raw_fd))),
+        };
+        command.new_group = terminal.is_none();
+        let directory = text(launch.directory.as_bytes());
+        let spawn = Spawn { directory, command, terminal, report: Report::default() };
+        let failed = |stage, error| namespaces::failure(None, stage, error, &launch.directory);
+        let number = {
+            let mut commands = locked(&self.link.commands);
+            if commands.over {
+                return Err(over());
+            }
+            commands.last = commands.last.wrapping_add(1);
+            let number = commands.last;
+            commands.answers.insert(number, None);
+            number
+        };
+        let bytes = Order { number, spawn: &raw const spawn }.bytes();
+        let channel = self.link.channel.as_raw_fd();
+        if let Err(error) = call::send_message(channel, &bytes, given.as_ref().map_or(&[], |g| g)) {
+            locked(&self.link.commands).answers.remove(&number);
+            return Err(failed(Stage::Process, error));
+        }
+        let _ = call::pidfd_send_signal(self.link.first.as_raw_fd(), libc::SIGUSR1);
+        self.answer_to(number).unwrap_or(Err(None)).map_err(|failure| match failure {
+            Some((stage, error)) => failed(stage, error),
+            None => over(),
+        })
+    }
+
+    /// Waits for the answer to an order. Only after that, or after the end of the
+    /// first process, nobody looks at the order any more.
+    fn answer_to(&self, number: u32) -> Option<Result<Child, Option<(Stage, Errno)>>> {
+        let mut commands = locked(&self.link.commands);
+        loop {
+            if commands.answers.get(&number).is_none_or(Option::is_some) || commands.over {
+                let answer = commands.answers.remove(&number).flatten();
+                return answer.map(|answer| answer.map_err(Some));
+            }
+            let waiting = self.link.answered.wait(commands);
+            commands = waiting.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Readable when nothing is left inside.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.link.first.as_fd()
+    }
+
+    /// Ends everything inside, without waiting for it.
+    pub fn kill(&self) {
+        let _ = call::pidfd_send_signal(self.link.first.as_raw_fd(), libc::SIGKILL);
+    }
+
+    /// Ends everything inside.
+    ///
+    /// # Errors
+    /// When the first process cannot be waited for.
+    pub fn stop(mut self) -> Result<Closed, Error> {
+        self.end().unwrap_or_else(|| Err(over()))
+    }
+
+    fn end(&mut self) -> Option<Result<Closed, Error>> {
+        let supervisor = self.supervisor.take()?;
+        self.kill();
+        supervisor.join().ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+fn over() -> Error {
+    Error::System { attempted: String::from("use a session that has ended"), code: libc::ESRCH }
+}
+
+impl Child {
+    /// How it ended; nothing while it runs.
+    pub fn status(&self) -> Option<Status> {
+        *locked(&self.life.ended)
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&self) -> Status {
+        let mut ended = locked(&self.life.ended);
+        loop {
+            if let Some(status) = *ended {
+                return status;
+            }
+            ended = self.life.changed.wait(ended).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Readable when it has ended.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
+
+    /// Sends a signal to its process group. A command that has ended is left alone.
+    ///
+    /// # Errors
+    /// When there is no such signal.
+    pub fn signal(&self, number: i32) -> std::io::Result<()> {
+        let process = self.process.as_raw_fd();
+        let sent = match call::pidfd_send_signal_to_group(process, number) {
+            Err(Errno(libc::EINVAL)) => match family::number_of(&self.process) {
+                Some(process) => call::kill(-process, number),
+                None => Ok(()),
+            },
+            sent => sent,
+        };
+        match sent {
+            Err(Errno(libc::ESRCH)) | Ok(()) => Ok(()),
+            Err(Errno(code)) => Err(std::io::Error::from_raw_os_error(code)),
+        }
+    }
+
+    /// Asks it and its descendants to end (SIGTERM), and kills what has not ended
+    /// after `grace`. Returns when they have.
+    pub fn terminate(&self, grace: Duration) {
+        if let Some(process) = family::number_of(&self.process) {
+            family::terminate(process, grace);
+        }
+    }
+
+    /// Tells its terminal its size.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn resize(&self, size: Size) -> std::io::Result<()> {
+        let terminal = self.terminal.as_ref().ok_or(std::io::ErrorKind::Unsupported)?;
+        call::resize(terminal.as_raw_fd(), size)
+            .map_err(|Errno(code)| std::io::Error::from_raw_os_error(code))
+    }
+}
+
+/// Waits until one of `descriptors` is readable or its other end is gone, at most
+/// for `timeout`; which are.
+pub fn readable(
+    descriptors: &[Option<BorrowedFd<'_>>],
+    timeout: Option<Duration>,
+) -> std::io::Result<Vec<bool>> {
+    let polled = descriptors.iter().map(|descriptor| {
+        let fd = descriptor.map_or(-1, |descriptor| descriptor.as_raw_fd());
+        libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+    });
+    let mut polled: Vec<libc::pollfd> = polled.collect();
+    let timeout = timeout.map(|time| libc::timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: i64::from(time.subsec_nanos()),
+    });
+    match call::ppoll(&mut polled, timeout) {
+        Ok(_) | Err(Errno(libc::EINTR)) => {
+            Ok(polled.iter().map(|polled| polled.revents != 0).collect())
+        }
+        Err(Errno(code)) => Err(std::io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// The user at the other end of a unix socket.
+pub fn user_of(socket: BorrowedFd<'_>) -> std::io::Result<u32> {
+    call::peer_user(socket.as_raw_fd())
+        .map_err(|Errno(code)| std::io::Error::from_raw_os_error(code))
+}
+
+/// The user of this process.
+pub fn own_user() -> u32 {
+    call::identity().0
+}
