@@ -21,6 +21,7 @@ mod error;
 mod layers;
 mod program;
 mod sandbox;
+mod session;
 mod way_out;
 
 pub use caller::Caller;
@@ -28,5 +29,9 @@ pub use error::Error;
 pub use layers::{Sources, check};
 pub use pinfold_egress::Report;
 pub use pinfold_policy as policy;
-pub use pinfold_sys::{Appeared, Ended, Exceeded, Handling, Status, Usage};
+pub use pinfold_sys::session::Closed;
+pub use pinfold_sys::{Appeared, Ended, Exceeded, Handling, Size, Status, Usage};
 pub use sandbox::{NetworkOptions, Options, Outcome, Sandbox};
+pub use session::{
+    CHUNK, DRAIN, Outputs, Process, Session, SessionOutcome, Spawned, Start, Stdio, Stream,
+};

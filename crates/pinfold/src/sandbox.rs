@@ -145,10 +145,7 @@ impl Sandbox {
     }
 
     fn attempt(&self, command: &[OsString]) -> Result<Outcome, Error> {
-        let refused: Vec<Gap> = self.gaps.iter().filter(|gap| !self.allows(gap)).cloned().collect();
-        if !refused.is_empty() {
-            return Err(Error::Gaps(refused));
-        }
+        self.check_gaps()?;
         let name = command.first().map_or(&[][..], |name| name.as_bytes());
         let environment = self.environment();
         let launch = Launch {
@@ -156,12 +153,11 @@ impl Sandbox {
             arguments: command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
             environment,
             directory: self.profile.directories.working.clone(),
-            kept: self.caller.kept(),
+            kept: self.kept(),
         };
         let mut proxy = Ok(None);
         let ended = pinfold_sys::run(&self.plan, &launch, &mut |doors| {
-            let asked = (&self.profile, &self.caller, &self.network);
-            proxy = WayOut::open(asked, doors).map(Some);
+            proxy = self.way_out(doors).map(Some);
             proxy.is_ok()
         });
         // It ends with the last process inside, not before: refusals still count.
@@ -173,6 +169,22 @@ impl Sandbox {
             }
             Err(error) => Err(Error::Launch(error)),
         }
+    }
+
+    /// Refuses to go on with gaps that nobody allowed.
+    pub(crate) fn check_gaps(&self) -> Result<(), Error> {
+        let refused: Vec<Gap> = self.gaps.iter().filter(|gap| !self.allows(gap)).cloned().collect();
+        if refused.is_empty() { Ok(()) } else { Err(Error::Gaps(refused)) }
+    }
+
+    /// Starts the proxy behind these doors.
+    pub(crate) fn way_out(&self, doors: pinfold_sys::OpenDoors) -> Result<WayOut, Error> {
+        WayOut::open((&self.profile, &self.caller, &self.network), doors)
+    }
+
+    /// Where things are kept that were taken away from protected paths.
+    pub(crate) fn kept(&self) -> Option<pinfold_policy::path::AbsPath> {
+        self.caller.kept()
     }
 
     fn allows(&self, gap: &Gap) -> bool {

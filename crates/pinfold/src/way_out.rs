@@ -20,6 +20,7 @@ use crate::sandbox::NetworkOptions;
 use crate::{Caller, Error};
 
 /// A proxy at work, and the program that it asks.
+#[derive(Debug)]
 pub(crate) struct WayOut {
     proxy: Running,
     decider: Option<Child>,
