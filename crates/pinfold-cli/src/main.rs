@@ -5,6 +5,7 @@ mod arguments;
 mod json;
 mod manual;
 mod run;
+mod serve;
 mod show;
 mod table;
 mod terminal;
@@ -47,6 +48,9 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         }
         _ => {}
     }
+    if name == serve::FILE_COMMAND {
+        return Ok(serve::act_on_file(&arguments));
+    }
     let Some(command) = table::COMMANDS.iter().find(|command| command.name == name) else {
         return Err(arguments::unknown_command(&first));
     };
@@ -63,6 +67,7 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         "profiles" => show::profiles(&parsed),
         "doctor" => show::doctor(),
         "trust" => trust::trust(&parsed),
+        "serve" => serve::serve(&parsed),
         "completions" => manual::completions(&parsed),
         _ => terminal::print(&manual::page()),
     }

@@ -219,7 +219,7 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
     Ok(Options { request, overrides: parsed.texts("config")?, network })
 }
 
-fn rule(name: &str, value: &OsStr, access: Access) -> Result<FlagRule, Failure> {
+pub(crate) fn rule(name: &str, value: &OsStr, access: Access) -> Result<FlagRule, Failure> {
     let path = value.as_bytes().to_vec();
     if path.is_empty() {
         return Err(usage(&format!("--{name} needs a path"), "write an absolute or relative path"));

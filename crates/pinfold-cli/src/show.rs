@@ -75,7 +75,7 @@ fn platform(parsed: &Parsed) -> Result<System, Failure> {
 }
 
 /// The verdict for whatever `thing` is.
-fn verdict(profile: &Profile, caller: &Caller, thing: &[u8]) -> Result<String, Failure> {
+pub(crate) fn verdict(profile: &Profile, caller: &Caller, thing: &[u8]) -> Result<String, Failure> {
     let unusable = |error: &dyn Display| {
         let hint = "name a path, a URL, HOST:PORT or a variable";
         usage(&format!("cannot explain {}: {error}", Quoted(thing)), hint)

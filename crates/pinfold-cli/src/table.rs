@@ -158,6 +158,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[HELP],
     },
     Command {
+        name: "serve",
+        operands: "",
+        most: 0,
+        summary: "Serve sessions to programs, over JSON-RPC",
+        about: "Speaks JSON-RPC 2.0 on standard input and output, one object a line, or with\n\
+                --socket on a unix socket that only this user can open. Ends with its input; a\n\
+                server on a socket ends when it is killed or told to shut down.",
+        options: &[
+            &[flag("socket", None, Some("PATH"), "Listen on this unix socket instead")],
+            HELP,
+        ],
+    },
+    Command {
         name: "completions",
         operands: "bash|zsh|fish|powershell",
         most: 1,
