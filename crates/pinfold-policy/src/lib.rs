@@ -13,6 +13,7 @@ pub mod decide;
 pub mod environment;
 pub mod explain;
 pub mod gap;
+pub mod git_config;
 pub mod glob;
 pub mod host;
 pub mod net;

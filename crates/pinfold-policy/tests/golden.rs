@@ -91,11 +91,12 @@ fn profile(case: &Path, host: &Host) -> Profile {
     assert!(problems.is_empty(), "{problems:?}");
     let working = path(&host.working);
     let git = working.join(".git").unwrap();
-    let directory = GitDirectory { path: git, hooks: None, work_tree: None };
+    let directory = GitDirectory { path: git, leads_to: Vec::new(), work_tree: None };
     let repository = Repository {
         root: working.clone(),
         entry: GitEntry::Directory,
         directories: vec![directory],
+        complete: true,
     };
     let context = Context {
         working,
@@ -103,6 +104,7 @@ fn profile(case: &Path, host: &Host) -> Profile {
         tmpdir: None,
         slash_tmp: true,
         repositories: if host.git { vec![repository] } else { Vec::new() },
+        git_files: Vec::new(),
     };
     let request = Request::plain();
     let prepared = prepare(item, &request, &context).unwrap();

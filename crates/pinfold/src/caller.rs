@@ -108,6 +108,19 @@ impl Caller {
         Ok(base.and_then(|base| base.join("pinfold").ok()))
     }
 
+    /// The files of the user's own git configuration.
+    pub(crate) fn git_files(&self) -> Vec<AbsPath> {
+        if let Some(only) = self.directory("GIT_CONFIG_GLOBAL") {
+            return vec![only];
+        }
+        let home = self.home();
+        let general = self
+            .directory("XDG_CONFIG_HOME")
+            .or_else(|| home.as_ref().and_then(|home| home.join(".config").ok()))
+            .and_then(|base| base.join("git/config").ok());
+        general.into_iter().chain(home.and_then(|home| home.join(".gitconfig").ok())).collect()
+    }
+
     /// Where things are kept that were taken away from protected paths.
     pub(crate) fn kept(&self) -> Option<AbsPath> {
         let base = self

@@ -201,6 +201,7 @@ fn resolve(caller: &Caller, options: &Options) -> Result<Profile, Error> {
         tmpdir: caller.directory("TMPDIR").filter(pinfold_sys::facts::is_directory),
         slash_tmp: true,
         repositories: Vec::new(),
+        git_files: caller.git_files(),
     };
     let prepared =
         prepare(sources.merged, &options.request, &context).map_err(Error::Configuration)?;
@@ -208,7 +209,7 @@ fn resolve(caller: &Caller, options: &Options) -> Result<Profile, Error> {
         .workspace_roots(&context)
         .iter() // What has no `.git` needs no second look.
         .filter(|root| **root != caller.working || sources.git_here)
-        .map(pinfold_sys::facts::repository)
+        .map(|root| pinfold_sys::facts::repository(root, context.home.as_ref(), &context.git_files))
         .collect();
     prepared
         .resolve(sources.untrusted, sources.requirements.as_ref(), &options.request, &context)

@@ -40,6 +40,8 @@ pub struct Context {
     pub slash_tmp: bool,
     /// Git facts for the workspace roots; see [`workspace_roots`].
     pub repositories: Vec<Repository>,
+    /// The user's own git configuration files, there or not.
+    pub git_files: Vec<AbsPath>,
 }
 
 /// What the command line asks for.
@@ -144,6 +146,9 @@ impl Prepared {
         for layer in untrusted {
             tighten::apply(&mut profile, layer, context, diagnostics);
         }
+        if git(&self.chosen) != Git::Write {
+            protect::configuration(&mut profile.filesystem, context);
+        }
         if let Some(requirements) = requirements {
             requirements.bound(&mut profile, &self.chosen, context, diagnostics);
         }
@@ -164,7 +169,7 @@ fn draft(
     for table in &chosen.tables {
         rules::add_entries(&mut rules, &table.filesystem, &roots, context, diagnostics);
     }
-    let git = last(&chosen.tables, |table| table.git.as_ref()).map_or(Git::Commit, |git| git.value);
+    let git = git(chosen);
     let depth = last(&chosen.tables, |table| table.protect_depth.as_ref());
     if chosen.confinement == Confinement::Confined {
         protect::hide_services(&mut rules);
@@ -172,6 +177,9 @@ fn draft(
             let repository = context.repositories.iter().find(|found| found.root == *root);
             let depth = depth.map(|depth| depth.value);
             protect::add(&mut rules, root, repository, (git, depth));
+            if let Some(found) = repository.filter(|found| !found.complete && git != Git::Write) {
+                diagnostics.push(protect::incomplete(found));
+            }
         }
     }
     let setting = |pick: fn(&ProfileTable) -> Option<&At<bool>>| last(&chosen.tables, pick);
@@ -209,6 +217,10 @@ fn draft(
             .map(|gap| (gap.value.clone(), gap.place.origin()))
             .collect(),
     }
+}
+
+fn git(chosen: &choose::Chosen) -> Git {
+    last(&chosen.tables, |table| table.git.as_ref()).map_or(Git::Commit, |git| git.value)
 }
 
 /// What the command line adds.

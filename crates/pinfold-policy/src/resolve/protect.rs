@@ -1,12 +1,14 @@
 //! What is protected by default in a writable workspace: whatever makes programs
 //! outside run code.
 
+use super::Context;
 use super::rules::Rules;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::file::Git;
 use crate::origin::Origin;
 use crate::path::AbsPath;
-use crate::profile::{Access, FsRule, FsTarget, Glob};
-use crate::repository::{GitDirectory, GitEntry, PROTECTED_NAMES, RUNS_CODE, Repository};
+use crate::profile::{Access, FsPolicy, FsRule, FsTarget, Glob};
+use crate::repository::{GitDirectory, GitEntry, HOOKS, PROTECTED_NAMES, RUNS_CODE, Repository};
 
 /// Directories of running services, and what programs need from them: names of
 /// hosts, and programs of systems that keep them there.
@@ -54,6 +56,13 @@ pub(super) fn add(
     }
     for directory in &repository.directories {
         git_directory(rules, directory, git, confirmed);
+        // Hooks may lie beside the sources, which stay writable.
+        let tree = directory.work_tree.as_ref().unwrap_or(root);
+        if directory.leads_to.contains(tree) {
+            for hook in HOOKS {
+                protect(rules, tree, hook.as_bytes());
+            }
+        }
     }
 }
 
@@ -69,12 +78,35 @@ fn git_directory(rules: &mut Rules, directory: &GitDirectory, git: Git, confirme
     for name in RUNS_CODE {
         protect(rules, &directory.path, name.as_bytes());
     }
-    match &directory.hooks {
-        Some(hooks) if written(rules, hooks) == Some(Access::Write) => {
-            insert(rules, hooks.clone(), Access::Read, DEFAULT);
+}
+
+/// Protects what git's configuration leads to, and the user's own, wherever the
+/// tables and flags together let the command write. Explicit rules stay.
+pub(super) fn configuration(policy: &mut FsPolicy, context: &Context) {
+    let directories = context.repositories.iter().flat_map(|found| &found.directories);
+    let led_to = directories.flat_map(|directory| &directory.leads_to);
+    for path in led_to.chain(&context.git_files) {
+        let place = |path: AbsPath| {
+            policy.rules.binary_search_by(|rule| rule.target.cmp(&FsTarget::Tree(path.clone())))
+        };
+        let above = path.ancestors().skip(1).find_map(|above| place(above).ok());
+        let writable = above.is_some_and(|index| policy.rules[index].access == Access::Write);
+        if let (true, Err(index)) = (writable, place(path.clone())) {
+            let target = FsTarget::Tree(path.clone());
+            let rule = FsRule { target, access: Access::Read, origin: DEFAULT };
+            policy.rules.insert(index, rule);
         }
-        _ => {}
     }
+}
+
+/// What could not be looked at in a repository.
+pub(super) fn incomplete(repository: &Repository) -> Diagnostic {
+    let root = &repository.root;
+    Diagnostic::general(format!(
+        "cannot protect the git repository of {root}: it has more than 1,024 worktrees and \
+         submodules, or includes too many files in its configuration"
+    ))
+    .hint("run \"git worktree prune\", or set git = \"write\" in the profile to protect none of it")
 }
 
 /// Hides the sockets and state of the host's services, where a profile shows

@@ -40,6 +40,7 @@ fn profile(mut rules: Vec<FsRule>) -> Profile {
         tmpdir: None,
         slash_tmp: true,
         repositories: Vec::new(),
+        git_files: Vec::new(),
     };
     let request = Request::plain();
     let prepared = prepare(Item::empty(), &request, &context).unwrap();

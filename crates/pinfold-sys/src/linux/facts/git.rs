@@ -6,105 +6,147 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::repository::{GitDirectory, GitEntry, Repository};
 
 use super::super::name::os_path;
+use super::git_leads::Leads;
 
-/// More worktrees and submodules than this are not looked at one by one.
+/// More worktrees and submodules than this are not looked at.
 const MOST: usize = 1024;
 
 /// Submodules lie this deep in each other at most.
 const DEEPEST: usize = 8;
 
-/// The git directories of one workspace root.
-pub fn repository(root: &AbsPath) -> Repository {
-    let mut repository =
-        Repository { root: root.clone(), entry: GitEntry::Missing, directories: Vec::new() };
-    let Ok(entry) = root.join(".git") else { return repository };
-    let Ok(found) = fs::symlink_metadata(os_path(&entry)) else { return repository };
+/// The git directories of one workspace root. `home` is what `~` means, and
+/// `personal` are the user's own configuration files, which hold everywhere.
+pub fn repository(root: &AbsPath, home: Option<&AbsPath>, personal: &[AbsPath]) -> Repository {
+    let mut search = Search {
+        root,
+        personal: Leads::none(home),
+        found: Repository {
+            root: root.clone(),
+            entry: GitEntry::Missing,
+            directories: Vec::new(),
+            complete: true,
+        },
+    };
+    let Ok(entry) = root.join(".git") else { return search.found };
+    let Ok(found) = fs::symlink_metadata(os_path(&entry)) else { return search.found };
+    search.found.entry = GitEntry::Pointer { confirmed: false };
     if found.is_dir() {
-        repository.entry = GitEntry::Directory;
-        common(&entry, None, root, &mut repository.directories);
-    } else if let Some(directory) = pointer(&entry) {
-        let confirmed = points_back(&directory, &entry, root);
-        repository.entry = GitEntry::Pointer { confirmed };
-        if confirmed {
-            let shared = shared(&directory);
-            if let Some(shared) = &shared {
-                common(shared, None, root, &mut repository.directories);
+        search.found.entry = GitEntry::Directory;
+        search.read_personal(personal);
+        search.common(&entry);
+    } else if let Some(directory) = pointer(&entry)
+        && points_back(&directory, &entry, root)
+    {
+        search.found.entry = GitEntry::Pointer { confirmed: true };
+        search.read_personal(personal);
+        search.pointed(directory);
+    }
+    search.found
+}
+
+struct Search<'a> {
+    root: &'a AbsPath,
+    /// What the user's own configuration says.
+    personal: Leads<'a>,
+    found: Repository,
+}
+
+impl<'a> Search<'a> {
+    fn read_personal(&mut self, files: &[AbsPath]) {
+        for file in files {
+            self.personal.read(file);
+        }
+        self.found.complete &= self.personal.complete;
+    }
+
+    /// The git directory that a confirmed `.git` file leads to.
+    fn pointed(&mut self, directory: AbsPath) {
+        if let Some(shared) = shared(&directory) {
+            self.common(&shared);
+        }
+        if !self.found.directories.iter().any(|known| known.path == directory) {
+            let leads = self.leads(&directory);
+            self.add(directory, None, &leads);
+        }
+    }
+
+    /// A git directory with the worktrees and submodules it knows.
+    fn common(&mut self, path: &AbsPath) {
+        let leads = self.leads(path);
+        self.add(path.clone(), None, &leads);
+        for worktree in self.entries(path, "worktrees") {
+            let linked = read(&worktree, "gitdir")
+                .and_then(|text| worktree.join(text.trim_end()).ok())
+                .and_then(|entry| entry.parent());
+            let mut leads = leads.clone();
+            own(&mut leads, &worktree);
+            self.add(worktree, linked, &leads);
+        }
+        self.submodules(path, "modules", DEEPEST);
+    }
+
+    /// The submodules in `path/name`.
+    fn submodules(&mut self, path: &AbsPath, name: &str, depth: usize) {
+        for module in self.entries(path, name) {
+            if depth == 0 {
+                self.found.complete = false;
+                return;
             }
-            let own =
-                GitDirectory { hooks: hooks(&directory, root), path: directory, work_tree: None };
-            if !repository.directories.iter().any(|known| known.path == own.path) {
-                repository.directories.push(own);
+            // A name with a slash is a directory on the way.
+            if read(&module, "HEAD").is_none() {
+                self.submodules(&module, ".", depth - 1);
+                continue;
             }
+            let leads = self.leads(&module);
+            let tree = leads.work_tree.as_ref().and_then(|tree| module.join(tree).ok());
+            self.add(module.clone(), tree, &leads);
+            self.submodules(&module, "modules", depth - 1);
         }
-    } else {
-        repository.entry = GitEntry::Pointer { confirmed: false };
     }
-    repository
-}
 
-/// A git directory with the worktrees and submodules it knows.
-fn common(path: &AbsPath, work_tree: Option<AbsPath>, root: &AbsPath, all: &mut Vec<GitDirectory>) {
-    let tree = work_tree.clone().unwrap_or_else(|| root.clone());
-    all.push(GitDirectory { hooks: hooks(path, &tree), path: path.clone(), work_tree });
-    for worktree in entries(path, "worktrees") {
-        let linked = read(&worktree, "gitdir")
-            .and_then(|text| AbsPath::posix(text.trim_end().as_bytes()).ok())
-            .and_then(|entry| entry.parent());
-        all.push(GitDirectory { path: worktree, hooks: None, work_tree: linked });
-    }
-    submodules(path, root, DEEPEST, all);
-}
-
-fn submodules(path: &AbsPath, root: &AbsPath, depth: usize, all: &mut Vec<GitDirectory>) {
-    if depth == 0 || all.len() > MOST {
-        return;
-    }
-    for module in entries(path, "modules") {
-        // A name with a slash is a directory on the way.
-        if read(&module, "HEAD").is_none() {
-            submodules_named(&module, root, depth - 1, all);
-            continue;
+    fn leads(&self, directory: &AbsPath) -> Leads<'a> {
+        let mut leads = self.personal.clone();
+        if let Ok(file) = directory.join("config") {
+            leads.read(&file);
         }
-        let work_tree =
-            setting(&module, "core", "worktree").and_then(|relative| module.join(relative).ok());
-        let tree = work_tree.clone().unwrap_or_else(|| root.clone());
-        all.push(GitDirectory { hooks: hooks(&module, &tree), path: module.clone(), work_tree });
-        submodules(&module, root, depth - 1, all);
+        own(&mut leads, directory);
+        leads
     }
-}
 
-/// The submodules whose names continue below a directory of `modules`.
-fn submodules_named(path: &AbsPath, root: &AbsPath, depth: usize, all: &mut Vec<GitDirectory>) {
-    if depth == 0 || all.len() > MOST {
-        return;
+    fn add(&mut self, path: AbsPath, work_tree: Option<AbsPath>, leads: &Leads) {
+        let leads_to = leads.paths(work_tree.as_ref().unwrap_or(self.root));
+        self.found.complete &= leads.complete;
+        self.found.directories.push(GitDirectory { path, leads_to, work_tree });
     }
-    for module in entries(path, ".") {
-        if read(&module, "HEAD").is_none() {
-            submodules_named(&module, root, depth - 1, all);
-            continue;
+
+    /// The directories in `path/name`, as many as may still be looked at.
+    fn entries(&mut self, path: &AbsPath, name: &str) -> Vec<AbsPath> {
+        let Ok(directory) = path.join(name) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(os_path(&directory)) else { return Vec::new() };
+        let room = MOST.saturating_sub(self.found.directories.len());
+        let mut found: Vec<AbsPath> = entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| {
+                use std::os::unix::ffi::OsStrExt;
+                directory.join(entry.file_name().as_bytes()).ok()
+            })
+            .take(room + 1)
+            .collect();
+        if found.len() > room {
+            self.found.complete = false;
+            found.truncate(room);
         }
-        let work_tree =
-            setting(&module, "core", "worktree").and_then(|relative| module.join(relative).ok());
-        all.push(GitDirectory { hooks: None, path: module.clone(), work_tree });
-        submodules(&module, root, depth - 1, all);
+        found.sort();
+        found
     }
 }
 
-/// The directories in `path/name`.
-fn entries(path: &AbsPath, name: &str) -> Vec<AbsPath> {
-    let Ok(directory) = path.join(name) else { return Vec::new() };
-    let Ok(entries) = fs::read_dir(os_path(&directory)) else { return Vec::new() };
-    let mut found: Vec<AbsPath> = entries
-        .flatten()
-        .take(MOST)
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter_map(|entry| {
-            use std::os::unix::ffi::OsStrExt;
-            directory.join(entry.file_name().as_bytes()).ok()
-        })
-        .collect();
-    found.sort();
-    found
+/// What `config.worktree` of one worktree adds, where git looks at it.
+fn own(leads: &mut Leads, directory: &AbsPath) {
+    if let Some(file) = directory.join("config.worktree").ok().filter(|_| leads.per_worktree) {
+        leads.read(&file);
+    }
 }
 
 /// Where a `.git` file leads, links resolved.
@@ -124,22 +166,17 @@ fn points_back(directory: &AbsPath, entry: &AbsPath, root: &AbsPath) -> bool {
     if let Some(text) = read(directory, "gitdir") {
         return same(directory.join(text.trim_end()).ok(), entry);
     }
-    match setting(directory, "core", "worktree") {
-        Some(relative) => same(directory.join(relative).ok(), root),
-        None => false,
+    let mut leads = Leads::none(None);
+    if let Ok(file) = directory.join("config") {
+        leads.read(&file);
     }
+    leads.work_tree.is_some_and(|relative| same(directory.join(relative).ok(), root))
 }
 
 /// The git directory that a linked worktree shares with others.
 fn shared(directory: &AbsPath) -> Option<AbsPath> {
     let text = read(directory, "commondir")?;
     real(&directory.join(text.trim_end()).ok()?)
-}
-
-/// Where `core.hooksPath` moves the hooks, relative to the work tree.
-fn hooks(directory: &AbsPath, work_tree: &AbsPath) -> Option<AbsPath> {
-    let path = setting(directory, "core", "hookspath")?;
-    work_tree.join(path).ok()
 }
 
 /// A small text. Whoever made the project may have put a pipe or an endless file
@@ -157,23 +194,4 @@ fn real(path: &AbsPath) -> Option<AbsPath> {
 
 fn read(directory: &AbsPath, name: &str) -> Option<String> {
     read_text(&directory.join(name).ok()?)
-}
-
-/// A value of git's configuration, by section and key in lower case.
-fn setting(directory: &AbsPath, section: &str, key: &str) -> Option<String> {
-    let text = read(directory, "config")?;
-    let mut inside = false;
-    let mut value = None;
-    for line in text.lines() {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            inside = name.trim().eq_ignore_ascii_case(section);
-            continue;
-        }
-        let Some((name, found)) = line.split_once('=').filter(|_| inside) else { continue };
-        if name.trim().eq_ignore_ascii_case(key) {
-            value = Some(found.trim().trim_matches('"').to_string());
-        }
-    }
-    value
 }

@@ -3,6 +3,7 @@
 
 mod directory;
 mod git;
+mod git_leads;
 mod glob;
 mod listing;
 mod paths;
