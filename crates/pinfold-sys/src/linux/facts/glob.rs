@@ -8,6 +8,7 @@ use pinfold_policy::host::GlobMatch;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::{Access, FsTarget, Profile};
 
+use super::super::call;
 use super::super::name::{c_path, os_path, text};
 use super::super::raw::Errno;
 use super::directory::{Directory, Kind};
@@ -58,6 +59,11 @@ fn real(base: &AbsPath) -> AbsPath {
     real.unwrap_or_else(|| base.clone())
 }
 
+/// Asks what a directory does not say about its entry.
+fn is_directory(path: &AbsPath) -> bool {
+    call::mode_of(&c_path(path)).is_ok_and(|mode| mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
 struct Walk<'a> {
     base: &'a AbsPath,
     matchers: &'a [Searched],
@@ -73,7 +79,7 @@ impl Walk<'_> {
         loop {
             let more = directory.read(&mut buffer, |name, kind| {
                 self.entry(names, name, kind);
-                if matches!(kind, Kind::Directory | Kind::Unknown) {
+                if matches!(kind, Kind::Directory | Kind::Unknown) && !self.made_up(names, name) {
                     inner.push(name.to_vec());
                 }
             });
@@ -97,6 +103,12 @@ impl Walk<'_> {
         }
     }
 
+    /// Whether this is a directory that the kernel makes up: searching all of them
+    /// takes long, may block, and finds nothing that stays.
+    fn made_up(&self, names: &[Vec<u8>], name: &[u8]) -> bool {
+        self.base.is_root() && names.is_empty() && matches!(name, b"proc" | b"sys" | b"dev")
+    }
+
     fn entry(&mut self, names: &[Vec<u8>], name: &[u8], kind: Kind) {
         let all: Vec<&[u8]> =
             names.iter().map(Vec::as_slice).chain(std::iter::once(name)).collect();
@@ -105,7 +117,10 @@ impl Walk<'_> {
                 continue;
             }
             if let Ok(path) = self.base.join(all.join(&b'/')) {
-                let directory = kind == Kind::Directory;
+                let directory = match kind {
+                    Kind::Unknown => is_directory(&path),
+                    kind => kind == Kind::Directory,
+                };
                 self.found.push(GlobMatch { rule: searched.rule, path, directory });
             }
         }
@@ -129,3 +144,7 @@ impl Walk<'_> {
         self.matchers.iter().any(|searched| searched.matcher.may_match_below(&all))
     }
 }
+
+#[cfg(test)]
+#[path = "glob_tests.rs"]
+mod tests;
