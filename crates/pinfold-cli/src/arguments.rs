@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use pinfold::policy::config::diagnostic::nearest;
 use pinfold::policy::path::Quoted;
 
-use crate::table::{COMMANDS, Command, Flag, takes_command};
+use crate::table::{COMMANDS, Command, Flag, before_command};
 use crate::terminal::{Failure, usage};
 
 /// A command line, taken apart.
@@ -76,9 +76,8 @@ pub(crate) fn parse(
             short(&mut parsed, command, (*first, &bytes[1..]), &mut rest)?;
         } else {
             parsed.operands.push(argument);
-            // The operating system's name comes before the options of `sandbox`.
-            let named = command.name == "sandbox" && parsed.operands.len() == 1;
-            if takes_command(command.name) && !named {
+            let before = before_command(command.name);
+            if before.is_some_and(|before| parsed.operands.len() > before) {
                 parsed.operands.extend(rest);
                 break;
             }

@@ -68,6 +68,7 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         "doctor" => show::doctor(),
         "trust" => trust::trust(&parsed),
         "serve" => serve::serve(&parsed),
+        "session" => serve::session(&parsed),
         "completions" => manual::completions(&parsed),
         _ => terminal::print(&manual::page()),
     }

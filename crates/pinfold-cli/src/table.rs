@@ -63,6 +63,15 @@ const RULES: &[Flag] = &[
     flag("timeout", None, Some("DURATION"), "Kill everything after this time, as in 30s or 10m"),
 ];
 
+const SESSION_RULES: &[Flag] = &[
+    flag("read", None, Some("PATH"), "Let commands read this path; repeatable"),
+    flag("write", None, Some("PATH"), "Let commands write this path; repeatable"),
+    flag("deny", None, Some("PATH"), "Hide this path or pattern; repeatable"),
+    flag("net", None, Some("RULE"), "Allow HOST[:PORTS]; or open, or off; repeatable"),
+    flag("env", None, Some("NAME[=VALUE]"), "Pass on or set a variable; repeatable"),
+    flag("allow-gap", None, Some("NAME"), "Start although this host cannot enforce that"),
+];
+
 const LOG_DENIALS: Flag =
     flag("log-denials", None, None, "Report what was denied; an error where that is not recorded");
 
@@ -158,6 +167,23 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[HELP],
     },
     Command {
+        name: "session",
+        operands: "start|exec|attach|list|stop [NAME] [COMMAND [ARG…]]",
+        most: usize::MAX,
+        summary: "Keep a sandbox, and run commands in it",
+        about: "start [NAME] starts a session with the profile of the options; exec NAME COMMAND\n\
+                runs a command in it, with this terminal or these pipes; attach NAME [PROCESS]\n\
+                goes back to a command on a terminal (Ctrl-] leaves it again); list shows what\n\
+                there is; stop NAME ends a session and everything in it.",
+        options: &[
+            SELECT,
+            OVERRIDE,
+            SESSION_RULES,
+            &[flag("detach", Some('d'), None, "exec: leave the command running on a terminal")],
+            HELP,
+        ],
+    },
+    Command {
         name: "serve",
         operands: "",
         most: 0,
@@ -166,7 +192,10 @@ pub(crate) const COMMANDS: &[Command] = &[
                 --socket on a unix socket that only this user can open. Ends with its input; a\n\
                 server on a socket ends when it is killed or told to shut down.",
         options: &[
-            &[flag("socket", None, Some("PATH"), "Listen on this unix socket instead")],
+            &[
+                flag("socket", None, Some("PATH"), "Listen on this unix socket instead"),
+                flag("until-empty", None, None, "End when there is no session any more"),
+            ],
             HELP,
         ],
     },
@@ -188,7 +217,15 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
 ];
 
-/// Whether operands end the options: those that follow belong to the command.
-pub(crate) fn takes_command(name: &str) -> bool {
-    matches!(name, "run" | "sandbox")
+/// How many operands come before the command that a command takes, whose options
+/// are its own; nothing when it takes none.
+pub(crate) fn before_command(name: &str) -> Option<usize> {
+    match name {
+        "run" => Some(0),
+        // The name of the system.
+        "sandbox" => Some(1),
+        // What to do, and the name of the session.
+        "session" => Some(2),
+        _ => None,
+    }
 }

@@ -138,6 +138,7 @@ pub(super) struct SessionStart {
     pub(super) net: Vec<String>,
     pub(super) environment: Vec<String>,
     pub(super) allow_gaps: Vec<String>,
+    pub(super) caller: Option<BTreeMap<String, String>>,
     pub(super) keep: bool,
 }
 

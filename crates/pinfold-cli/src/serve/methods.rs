@@ -267,6 +267,11 @@ const SIGNALS: [(&str, i32); 12] = [
     ("WINCH", 28),
 ];
 
+/// The name of a signal.
+pub(super) fn name_of(signal: i32) -> Option<&'static str> {
+    SIGNALS.iter().find(|(_, number)| *number == signal).map(|(name, _)| *name)
+}
+
 fn signal(name: &str) -> Result<i32, Fault> {
     let short = name.strip_prefix("SIG").unwrap_or(name);
     let found = SIGNALS.iter().find(|(known, _)| *known == short);

@@ -1,6 +1,7 @@
 //! `pinfold serve`: sessions for programs, over JSON-RPC. `docs/protocol.md` is
 //! what it promises.
 
+mod client;
 mod connection;
 mod files;
 mod message;
@@ -12,13 +13,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::arguments::Parsed;
-use crate::terminal::{Failure, failed};
+use crate::terminal::{Failure, failed, usage};
+pub(crate) use client::session;
 use connection::{Connection, Line, read_line};
 pub(crate) use files::{FILE_COMMAND, act_on_file};
 use message::{Fault, LIMIT, NO_REQUEST, NOT_JSON, Request};
@@ -33,7 +35,20 @@ pub(crate) fn serve(parsed: &Parsed) -> Result<i32, Failure> {
     let swept = server.clone();
     std::thread::spawn(move || swept.sweep());
     match parsed.last("socket") {
-        Some(path) => listen(&server, Path::new(path)),
+        Some(path) => {
+            if parsed.has("until-empty") {
+                let (server, path) = (server.clone(), PathBuf::from(path));
+                std::thread::spawn(move || {
+                    server.until_empty();
+                    let _ = std::fs::remove_file(path);
+                    std::process::exit(0);
+                });
+            }
+            listen(&server, Path::new(path))
+        }
+        None if parsed.has("until-empty") => {
+            Err(usage("--until-empty is for servers on a socket", "pass --socket PATH as well"))
+        }
         None => {
             let connection = Arc::new(Connection::new(Box::new(std::io::stdout())));
             converse(&server, &connection, std::io::stdin().lock());
@@ -73,8 +88,7 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
             std::thread::sleep(std::time::Duration::from_millis(50));
             continue;
         };
-        let own = pinfold_sys::session::own_user();
-        if pinfold_sys::session::user_of(stream.as_fd()).ok() != Some(own) {
+        if !pinfold_sys::neighbour::is_neighbour(stream.as_fd()) {
             continue;
         }
         if Arc::strong_count(&present) > CONNECTIONS {

@@ -31,6 +31,9 @@ pub(super) const LINGER: Duration = Duration::from_secs(60);
 /// How often forsaken sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How long a server stays without a session when it was started for one.
+const EMPTY: Duration = Duration::from_secs(5);
+
 /// Everything that a server has.
 pub(super) struct Server {
     sessions: Mutex<BTreeMap<String, Arc<Room>>>,
@@ -78,12 +81,20 @@ impl Server {
         let (_, number) = self.next('s');
         let name = asked.name.clone().unwrap_or_else(|| number.clone());
         self.check_name(&name)?;
-        let caller = match &asked.directory {
+        let mut caller = match &asked.directory {
+            // A present directory that is gone does not matter for an absolute one.
+            Some(directory) if directory.starts_with('/') => {
+                Caller::at_root().in_directory(directory.as_ref())
+            }
             Some(directory) => {
                 Caller::of_this_process().and_then(|here| here.in_directory(directory.as_ref()))
             }
             None => Caller::of_this_process(),
         }?;
+        if let Some(variables) = &asked.caller {
+            let entries = variables.iter().map(|(name, value)| format!("{name}={value}"));
+            caller.environment = entries.map(String::into_bytes).collect();
+        }
         let sandbox = Sandbox::open(&caller, &options(&asked)?)?;
         let session = sandbox.start()?;
         let room = Arc::new(Room {
@@ -224,6 +235,19 @@ impl Server {
                 } else if room.is_forsaken() {
                     self.stop(&room, "nobody came back to it");
                 }
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Returns when there has been no session for a while.
+    pub(super) fn until_empty(&self) {
+        let mut empty = Instant::now();
+        while empty.elapsed() < EMPTY {
+            std::thread::sleep(SWEEP);
+            if !locked(&self.sessions).is_empty() {
+                empty = Instant::now();
             }
         }
     }

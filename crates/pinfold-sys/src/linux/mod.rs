@@ -15,6 +15,7 @@ mod keeper;
 mod landlock;
 mod name;
 mod namespaces;
+pub mod neighbour;
 mod orphans;
 mod pattern;
 mod perform;
@@ -23,6 +24,7 @@ pub mod session;
 mod shared;
 mod steps;
 mod supervise;
+pub mod terminal;
 mod watch;
 
 pub use call::Size;

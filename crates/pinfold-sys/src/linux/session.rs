@@ -450,14 +450,3 @@ pub fn readable(
         Err(Errno(code)) => Err(std::io::Error::from_raw_os_error(code)),
     }
 }
-
-/// The user at the other end of a unix socket.
-pub fn user_of(socket: BorrowedFd<'_>) -> std::io::Result<u32> {
-    call::peer_user(socket.as_raw_fd())
-        .map_err(|Errno(code)| std::io::Error::from_raw_os_error(code))
-}
-
-/// The user of this process.
-pub fn own_user() -> u32 {
-    call::identity().0
-}

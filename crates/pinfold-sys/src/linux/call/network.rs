@@ -21,21 +21,40 @@ pub(crate) fn socketpair() -> Outcome<[Descriptor; 2]> {
     Ok(pair)
 }
 
-/// The user of the process at the other end: `SO_PEERCRED` of `unix(7)`.
-pub(crate) fn peer_user(socket: Descriptor) -> Outcome<u32> {
-    let mut identity = [0u32; 3];
-    let mut length = size_of_val(&identity) as u32;
+/// `struct ucred`: who connected a unix socket.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Peer {
+    pub(crate) process: i32,
+    pub(crate) user: u32,
+    _group: u32,
+}
+
+/// The process at the other end: `SO_PEERCRED` of `unix(7)`.
+pub(crate) fn peer(socket: Descriptor) -> Outcome<Peer> {
+    let mut peer = Peer::default();
+    option(socket, libc::SO_PEERCRED, &mut peer).map(|()| peer)
+}
+
+/// A descriptor of the process at the other end: `SO_PEERPIDFD` of Linux 6.5.
+pub(crate) fn peer_descriptor(socket: Descriptor) -> Outcome<Descriptor> {
+    const SO_PEERPIDFD: i32 = 77;
+    let mut descriptor = -1;
+    option(socket, SO_PEERPIDFD, &mut descriptor).map(|()| descriptor)
+}
+
+/// `getsockopt(2)` into a value of plain integers.
+fn option<T: Copy>(socket: Descriptor, name: i32, value: &mut T) -> Outcome<()> {
+    let mut length = size_of::<T>() as u32;
     let given = [
         flag(socket),
         libc::SOL_SOCKET as usize,
-        libc::SO_PEERCRED as usize,
-        std::ptr::from_mut(&mut identity) as usize,
+        flag(name),
+        std::ptr::from_mut(value) as usize,
         std::ptr::from_mut(&mut length) as usize,
     ];
     // SAFETY: the kernel writes at most `length` bytes, and the length.
-    unsafe { call(libc::SYS_getsockopt, arguments(given)) }?;
-    let [_, user, _] = identity;
-    Ok(user)
+    unsafe { call(libc::SYS_getsockopt, arguments(given)) }.map(drop)
 }
 
 /// A socket bound to an IPv4 address and port, listening if it is a stream.

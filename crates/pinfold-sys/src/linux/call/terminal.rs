@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use super::super::raw::arguments;
+use super::super::raw::{arguments, call};
 use super::{Descriptor, Outcome, close, flag, numbers, openat, pointer, reads};
 
 /// Rows and columns of a terminal.
@@ -48,4 +48,32 @@ pub(crate) fn resize(terminal: Descriptor, size: Size) -> Outcome<()> {
 pub(crate) fn take_terminal(terminal: Descriptor) -> Outcome<()> {
     numbers(libc::SYS_setsid, [])?;
     numbers(libc::SYS_ioctl, [flag(terminal), libc::TIOCSCTTY as usize, 0]).map(drop)
+}
+
+/// The size of a terminal.
+pub(crate) fn window(terminal: Descriptor) -> Outcome<Size> {
+    let mut window = [0u16; 4];
+    let given =
+        [flag(terminal), libc::TIOCGWINSZ as usize, std::ptr::from_mut(&mut window) as usize];
+    // SAFETY: the kernel writes one `struct winsize`.
+    unsafe { call(libc::SYS_ioctl, arguments(given)) }?;
+    let [rows, columns, _, _] = window;
+    Ok(Size { rows, columns })
+}
+
+/// How a terminal treats keys and output.
+pub(crate) fn terminal_settings(terminal: Descriptor) -> Outcome<libc::termios> {
+    // SAFETY: `termios` is integers only, all zero is a value of it.
+    let mut settings: libc::termios = unsafe { std::mem::zeroed() };
+    let given = [flag(terminal), libc::TCGETS as usize, std::ptr::from_mut(&mut settings) as usize];
+    // SAFETY: the kernel's own structure is a prefix of the C libraries', which it
+    // fills.
+    unsafe { call(libc::SYS_ioctl, arguments(given)) }?;
+    Ok(settings)
+}
+
+/// Changes how a terminal treats keys and output, once what was written is out.
+pub(crate) fn set_terminal_settings(terminal: Descriptor, settings: &libc::termios) -> Outcome<()> {
+    let given = [flag(terminal), libc::TCSETSW as usize, pointer(settings)];
+    reads(libc::SYS_ioctl, arguments(given)).map(drop)
 }

@@ -29,8 +29,16 @@ pub(crate) fn sigtimedwait(signals: u64, timeout: Option<libc::timespec>) -> Out
 
 /// `signalfd4(2)`.
 pub(crate) fn signalfd(signals: u64) -> Outcome<Descriptor> {
-    let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
-    let given = [usize::MAX, pointer(&signals), size_of::<u64>(), flags];
+    signalfd_with(signals, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+}
+
+/// `signalfd4(2)` whose readers wait.
+pub(crate) fn signalfd_waiting(signals: u64) -> Outcome<Descriptor> {
+    signalfd_with(signals, libc::SFD_CLOEXEC)
+}
+
+fn signalfd_with(signals: u64, flags: i32) -> Outcome<Descriptor> {
+    let given = [usize::MAX, pointer(&signals), size_of::<u64>(), flag(flags)];
     reads(libc::SYS_signalfd4, arguments(given)).map(|fd| fd as Descriptor)
 }
 

@@ -1,0 +1,374 @@
+//! `pinfold session`: the other side of a server on a socket.
+
+use std::ffi::OsStr;
+use std::io::{BufReader, IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use pinfold::Caller;
+use pinfold_sys::terminal::{self, RESIZED};
+use serde_json::{Value, json};
+
+use super::connection::{Line, read_line};
+use super::message::{Bytes, CLOSED};
+use crate::arguments::Parsed;
+use crate::terminal::{Failure, failed, print, usage};
+
+/// Leaves a command that goes on: Ctrl-].
+const LEAVE: u8 = 0x1d;
+
+/// How much input is sent at once, in bytes.
+const PIECE: usize = 32 * 1024;
+
+/// How often a server that was just started is looked for, every 10 ms.
+const TRIES: usize = 500;
+
+/// `pinfold session`.
+pub(crate) fn session(parsed: &Parsed) -> Result<i32, Failure> {
+    let words = &parsed.operands;
+    let text = |index: usize| words.get(index).map(|word| word.to_string_lossy().into_owned());
+    let needs_name =
+        || usage("there is no name of a session", "\"pinfold session list\" shows them");
+    match (text(0).as_deref(), words.len()) {
+        (Some("start"), 1 | 2) => start(parsed, text(1)),
+        (Some("list"), 1) => list(),
+        (Some("stop"), 2) => {
+            let name = text(1).ok_or_else(needs_name)?;
+            let mut client = Client::existing()?;
+            client.call("session/stop", &json!({ "session": name }))?;
+            Ok(0)
+        }
+        (Some("exec"), 3..) => exec(parsed),
+        (Some("exec"), 2) => {
+            Err(usage("there is no command to run", "write it after the name of the session"))
+        }
+        (Some("attach"), 2 | 3) => attach(&text(1).ok_or_else(needs_name)?, text(2)),
+        (Some("exec" | "attach" | "stop"), 1) => Err(needs_name()),
+        _ => Err(usage(
+            "session needs to know what to do",
+            "write start, exec, attach, list or stop after it",
+        )),
+    }
+}
+
+/// The socket of the user's own server.
+fn socket(caller: &Caller) -> Result<PathBuf, Failure> {
+    let directory =
+        |name: &str| caller.variable(name).map(|value| Path::new(OsStr::from_bytes(value)));
+    let base = directory("XDG_RUNTIME_DIR")
+        .or_else(|| directory("XDG_STATE_HOME"))
+        .map(Path::to_path_buf)
+        .or_else(|| directory("HOME").map(|home| home.join(".local/state")));
+    base.filter(|base| base.is_absolute())
+        .map(|base| base.join("pinfold/sessions"))
+        .ok_or_else(|| failed("cannot find a place for sessions", "set XDG_RUNTIME_DIR or HOME"))
+}
+
+fn start(parsed: &Parsed, name: Option<String>) -> Result<i32, Failure> {
+    let caller = crate::run::caller(parsed)?;
+    let variables: serde_json::Map<String, Value> = caller
+        .environment
+        .iter()
+        .filter_map(|entry| std::str::from_utf8(entry).ok()?.split_once('='))
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect();
+    let asked = json!({
+        "name": name,
+        "profile": parsed.text("profile")?,
+        "directory": String::from_utf8_lossy(caller.working.as_bytes()),
+        "settings": parsed.texts("config")?,
+        "read": parsed.texts("read")?,
+        "write": parsed.texts("write")?,
+        "deny": parsed.texts("deny")?,
+        "net": parsed.texts("net")?,
+        "environment": parsed.texts("env")?,
+        "allow_gaps": parsed.texts("allow-gap")?,
+        "caller": variables,
+        "keep": true,
+    });
+    let started = Client::existing_or_new(&caller)?.call("session/start", &asked)?;
+    print(&format!("{}\n", started["name"].as_str().unwrap_or_default()))
+}
+
+fn list() -> Result<i32, Failure> {
+    let caller = Caller::at_root();
+    let Ok(stream) = UnixStream::connect(socket(&caller)?) else { return Ok(0) };
+    let listed = Client::over(stream)?.call("session/list", &json!({}))?;
+    let mut text = String::new();
+    for session in listed["sessions"].as_array().into_iter().flatten() {
+        let running = session["processes"].as_array().into_iter().flatten();
+        let running: Vec<&str> = running
+            .filter(|process| process.get("code").is_none())
+            .filter_map(|process| process["process"].as_str())
+            .collect();
+        let field = |name: &str| session[name].as_str().unwrap_or_default();
+        let (name, profile, directory) = (field("name"), field("profile"), field("directory"));
+        text.push_str(&format!("{name}\t{profile}\t{directory}\t{}\n", running.join(" ")));
+    }
+    print(&text)
+}
+
+fn exec(parsed: &Parsed) -> Result<i32, Failure> {
+    let [_, name, command @ ..] = &parsed.operands[..] else { return Ok(2) };
+    let mut client = Client::existing()?;
+    let detach = parsed.has("detach");
+    let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let size = if on_terminal { terminal::size(std::io::stdin()).ok() } else { None };
+    let size = size.map(|size| json!({ "rows": size.rows, "columns": size.columns }));
+    let size = if detach { size.or(Some(json!({ "rows": 24, "columns": 80 }))) } else { size };
+    let session = name.to_string_lossy();
+    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+    client.call("session/attach", &json!({ "session": session }))?;
+    let mut asked = json!({ "session": session, "command": words });
+    if let Some(directory) = parsed.text("cd")? {
+        asked["directory"] = directory.into();
+    }
+    let on_terminal = size.is_some();
+    if let Some(size) = size {
+        asked["terminal"] = size;
+    }
+    let process = client.call("process/start", &asked)?["process"].clone();
+    let process = process.as_str().unwrap_or_default().to_owned();
+    if detach {
+        return print(&format!("{process}\n"));
+    }
+    client.join(&process, on_terminal)
+}
+
+fn attach(session: &str, process: Option<String>) -> Result<i32, Failure> {
+    let mut client = Client::existing()?;
+    let described = client.call("session/attach", &json!({ "session": session }))?;
+    let mut running = described["processes"].as_array().into_iter().flatten();
+    let newest = running.rfind(|process| process.get("code").is_none());
+    let newest = newest.and_then(|process| process["process"].as_str()).map(String::from);
+    let process = process.or(newest).ok_or_else(|| {
+        failed("cannot attach: no command runs in this session", "start one with \"session exec\"")
+    })?;
+    client.call("process/attach", &json!({ "process": process }))?;
+    if let Ok(size) = terminal::size(std::io::stdin()) {
+        let size = json!({ "process": process, "rows": size.rows, "columns": size.columns });
+        // One without a terminal has no size.
+        let _ = client.call("process/resize", &size);
+    }
+    client.join(&process, std::io::stdin().is_terminal())
+}
+
+/// A connection to the server.
+struct Client {
+    reader: BufReader<UnixStream>,
+    writer: Arc<Mutex<UnixStream>>,
+    last: u64,
+    /// Notifications that came before the answer that was waited for.
+    earlier: Vec<Value>,
+}
+
+/// The identifier of requests that are sent while a command is joined.
+const FORWARDED: &str = "forwarded";
+const INPUT: &str = "input";
+
+impl Client {
+    fn existing() -> Result<Client, Failure> {
+        let socket = socket(&Caller::at_root())?;
+        let stream = UnixStream::connect(socket).map_err(|_| {
+            failed("there is no session", "start one with \"pinfold session start NAME\"")
+        })?;
+        Client::over(stream)
+    }
+
+    /// Starts a server when there is none. It ends with its last session.
+    fn existing_or_new(caller: &Caller) -> Result<Client, Failure> {
+        let socket = socket(caller)?;
+        if let Ok(stream) = UnixStream::connect(&socket) {
+            return Client::over(stream);
+        }
+        let cannot = |error: std::io::Error| {
+            failed(
+                &format!("cannot start a server for sessions: {error}"),
+                "see \"pinfold doctor\"",
+            )
+        };
+        if let Some(directory) = socket.parent() {
+            std::fs::create_dir_all(directory).map_err(cannot)?;
+        }
+        let mut server = Command::new(std::env::current_exe().map_err(cannot)?);
+        server.arg("serve").arg("--until-empty").arg("--socket").arg(&socket);
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        server.current_dir("/").process_group(0);
+        let mut started = server.spawn().map_err(cannot)?;
+        for _ in 0..TRIES {
+            if let Ok(stream) = UnixStream::connect(&socket) {
+                return Client::over(stream);
+            }
+            // Another may have been faster; its socket then appears.
+            let _ = started.try_wait();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(cannot(std::io::ErrorKind::TimedOut.into()))
+    }
+
+    fn over(stream: UnixStream) -> Result<Client, Failure> {
+        let writer = stream.try_clone().map_err(|_| lost())?;
+        let (reader, writer) = (BufReader::new(stream), Arc::new(Mutex::new(writer)));
+        let mut client = Client { reader, writer, last: 0, earlier: Vec::new() };
+        client.call("initialize", &json!({ "protocol": 1 }))?;
+        Ok(client)
+    }
+
+    fn next(&mut self) -> Result<Value, Failure> {
+        match read_line(&mut self.reader) {
+            Ok(Line::Text(line)) => serde_json::from_slice(&line).map_err(|_| lost()),
+            _ => Err(lost()),
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    fn call(&mut self, method: &str, parameters: &Value) -> Result<Value, Failure> {
+        self.last += 1;
+        let id = Value::from(self.last);
+        send(&self.writer, &id, method, parameters);
+        loop {
+            let mut message = self.next()?;
+            if message.get("method").is_some() {
+                self.earlier.push(message);
+            } else if message["id"] == id {
+                return match message.get("error") {
+                    None => Ok(message["result"].take()),
+                    Some(error) => Err(refused(error)),
+                };
+            }
+        }
+    }
+
+    /// Connects this process's streams with those of a command until it ends, or
+    /// until the user leaves it. Its exit status.
+    fn join(mut self, process: &str, on_terminal: bool) -> Result<i32, Failure> {
+        let raw = if on_terminal { terminal::raw(std::io::stdin()).ok() } else { None };
+        let signals = terminal::signals().ok();
+        if let Some(mut signals) = signals {
+            let (writer, process) = (self.writer.clone(), process.to_owned());
+            std::thread::spawn(move || {
+                while let Ok(signal) = signals.wait() {
+                    pass_on(&writer, &process, signal);
+                }
+            });
+        }
+        let (acknowledge, acknowledged) = mpsc::channel();
+        let (writer, target) = (self.writer.clone(), process.to_owned());
+        std::thread::spawn(move || forward(&writer, &target, on_terminal, &acknowledged));
+        let mut earlier = std::mem::take(&mut self.earlier).into_iter();
+        loop {
+            let message = match earlier.next() {
+                Some(message) => message,
+                None => match self.next() {
+                    Ok(message) => message,
+                    Err(lost) => {
+                        drop(raw);
+                        return Err(lost);
+                    }
+                },
+            };
+            if message["id"] == INPUT {
+                let _ = acknowledge.send(message["error"]["code"] != CLOSED);
+            }
+            if message["id"] == LEFT {
+                drop(raw);
+                return print("\n");
+            }
+            if message["params"]["process"] != process {
+                continue;
+            }
+            match message["method"].as_str() {
+                Some("process/output") => show(&message["params"]),
+                Some("process/ended") => {
+                    drop(raw);
+                    let code = message["params"]["code"].as_i64();
+                    return Ok(code.and_then(|code| i32::try_from(code).ok()).unwrap_or(125));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The identifier of the request whose answer ends a join.
+const LEFT: &str = "left";
+
+fn lost() -> Failure {
+    failed("the server of the sessions has ended", "start a session again")
+}
+
+fn refused(error: &Value) -> Failure {
+    let message = error["message"].as_str().unwrap_or("the server refuses");
+    let hint = error["data"]["hint"].as_str();
+    let text = match hint {
+        Some(hint) => format!("error: {message}\nhint: {hint}"),
+        None => format!("error: {message}"),
+    };
+    let status = error["data"]["code"].as_i64().and_then(|code| i32::try_from(code).ok());
+    Failure { text, status: status.unwrap_or(125) }
+}
+
+fn send(writer: &Mutex<UnixStream>, id: &Value, method: &str, parameters: &Value) {
+    let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": parameters });
+    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+    // A server that is gone shows where its answers are read.
+    let _ = writer.write_all(format!("{request}\n").as_bytes());
+}
+
+fn pass_on(writer: &Mutex<UnixStream>, process: &str, signal: i32) {
+    let id = Value::from(FORWARDED);
+    if signal == RESIZED {
+        if let Ok(size) = terminal::size(std::io::stdin()) {
+            let size = json!({ "process": process, "rows": size.rows, "columns": size.columns });
+            send(writer, &id, "process/resize", &size);
+        }
+    } else if let Some(name) = super::methods::name_of(signal) {
+        send(writer, &id, "process/signal", &json!({ "process": process, "signal": name }));
+    }
+}
+
+/// Sends standard input on, each piece when the one before has been taken.
+fn forward(
+    writer: &Mutex<UnixStream>,
+    process: &str,
+    on_terminal: bool,
+    acknowledged: &mpsc::Receiver<bool>,
+) {
+    let mut input = std::io::stdin();
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let length = input.read(&mut buffer).unwrap_or(0);
+        let piece = buffer.get(..length).unwrap_or_default();
+        if on_terminal && piece.contains(&LEAVE) {
+            send(writer, &Value::from(LEFT), "session/list", &json!({}));
+            return;
+        }
+        if piece.is_empty() {
+            let id = Value::from(FORWARDED);
+            send(writer, &id, "process/close_stdin", &json!({ "process": process }));
+            return;
+        }
+        let data = Bytes(piece.to_vec());
+        let asked = json!({ "process": process, "data": data });
+        send(writer, &Value::from(INPUT), "process/write", &asked);
+        if acknowledged.recv() != Ok(true) {
+            return;
+        }
+    }
+}
+
+fn show(chunk: &Value) {
+    let Ok(Bytes(data)) = serde_json::from_value(chunk["data"].clone()) else { return };
+    // Nobody may read it any more; the command goes on, as with "| head".
+    let _ = if chunk["stream"] == "stderr" {
+        std::io::stderr().write_all(&data)
+    } else {
+        let mut output = std::io::stdout().lock();
+        output.write_all(&data).and_then(|()| output.flush())
+    };
+}

@@ -1,0 +1,126 @@
+//! `pinfold session`: named sandboxes that stay between commands.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod world;
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use world::{Output, World};
+
+/// A world whose server is its own; it ends with the last session.
+struct Named {
+    world: World,
+}
+
+impl Named {
+    fn start(name: &str, options: &[&str]) -> Named {
+        let named = Named { world: World::new(name) };
+        let started = named.session(&[&["start", "work"][..], options].concat());
+        assert_eq!((started.status, started.stdout.as_str()), (0, "work\n"), "{}", started.stderr);
+        named
+    }
+
+    fn session(&self, arguments: &[&str]) -> Output {
+        let mut command = self.world.command(env!("CARGO_BIN_EXE_pinfold"));
+        let command = command.arg("session").args(arguments).env_remove("XDG_RUNTIME_DIR");
+        self.world.output(command)
+    }
+
+    fn exec(&self, script: &str) -> Output {
+        self.session(&["exec", "work", "sh", "-c", script])
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        self.session(&["stop", "work"]);
+    }
+}
+
+#[test]
+fn commands_join_with_the_streams_and_the_status_of_the_caller() {
+    let named = Named::start("session-join", &[]);
+    let output = named.exec("echo out; echo err >&2; exit 5");
+    assert_eq!(
+        (output.status, output.stdout.as_str(), output.stderr.as_str()),
+        (5, "out\n", "err\n")
+    );
+    assert_eq!(named.exec("kill -9 $$").status, 137);
+    let missing = named.session(&["exec", "work", "nonsuch"]);
+    assert_eq!(missing.status, 127, "{}", missing.stderr);
+    let mut command = named.world.command(env!("CARGO_BIN_EXE_pinfold"));
+    command.args(["session", "exec", "work", "wc", "-c"]).env_remove("XDG_RUNTIME_DIR");
+    let mut counting = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    counting.stdin.take().unwrap().write_all(&vec![b'x'; 3_000_000]).unwrap();
+    let counted = counting.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&counted.stdout), "3000000\n");
+}
+
+#[test]
+fn a_session_keeps_its_processes_and_its_profile_between_commands() {
+    let named = Named::start("session-keep", &["--deny", "hidden"]);
+    named.world.file("hidden", "secret\n");
+    assert_eq!(named.exec("echo kept >/tmp/file; sleep 300 & echo $! >/tmp/number").status, 0);
+    assert_eq!(named.exec("kill -0 $(cat /tmp/number) && cat /tmp/file").stdout, "kept\n");
+    let home = named.world.home().join("planted");
+    assert_ne!(named.exec(&format!("echo x >{}", home.display())).status, 0);
+    assert!(!home.exists(), "the profile must hold");
+    assert_eq!(named.session(&["list"]).stdout.split('\t').next(), Some("work"));
+    assert_eq!(named.session(&["stop", "work"]).status, 0);
+    assert_eq!(named.session(&["list"]).stdout, "");
+    assert_eq!(named.exec("true").status, 125);
+}
+
+#[test]
+fn a_command_inside_cannot_talk_to_the_server_of_the_sessions() {
+    let named = Named::start("session-inside", &["--write", "~"]);
+    let socket = named.world.home().join(".local/state/pinfold/sessions");
+    assert!(socket.exists(), "the test looks for the socket in the wrong place");
+    let script = format!(
+        "import socket; s = socket.socket(socket.AF_UNIX); s.connect('{}'); \
+         s.send(b'{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{{\"protocol\":1}}}}\\n'); \
+         s.settimeout(5); print(len(s.recv(100)))",
+        socket.display()
+    );
+    let inside = named.session(&["exec", "work", "python3", "-c", &script]);
+    assert!(inside.status != 0 || inside.stdout.trim() == "0", "it was answered");
+    let outside = named.world.outside(&format!("python3 -c \"{}\"", script.replace('"', "\\\"")));
+    assert_ne!(outside.trim(), "0", "the question itself is wrong");
+}
+
+#[test]
+fn what_cannot_be_done_says_so() {
+    let named = Named::start("session-wrong", &[]);
+    for (arguments, status, wanted) in [
+        (&["start", "work"][..], 125, "there is a session \"work\" already"),
+        (&["exec", "nonsuch", "true"], 125, "no such session"),
+        (&["exec", "work"], 2, "there is no command to run"),
+        (&["exec"], 2, "there is no name"),
+        (&["attach", "work"], 125, "no command runs"),
+        (&["stop", "nonsuch"], 125, "no such session"),
+        (&[], 2, "what to do"),
+        (&["begin"], 2, "what to do"),
+        (&["start", "other", "-p", "nonsuch"], 125, "nonsuch"),
+    ] {
+        let output = named.session(arguments);
+        assert_eq!(output.status, status, "{arguments:?}: {}", output.stderr);
+        assert!(output.stderr.contains(wanted), "{arguments:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn a_server_without_sessions_goes_away() {
+    let named = Named::start("session-away", &[]);
+    let socket = named.world.home().join(".local/state/pinfold/sessions");
+    assert!(socket.exists());
+    named.session(&["stop", "work"]);
+    for _ in 0..150 {
+        if !socket.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the server is still there");
+}
