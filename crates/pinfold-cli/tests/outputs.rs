@@ -79,15 +79,29 @@ fn what_this_version_cannot_do_is_an_error_and_nothing_runs() {
 }
 
 #[test]
-fn an_allowed_gap_that_is_none_is_mentioned_but_not_quietly() {
+fn an_allowed_gap_that_this_host_does_not_have_is_mentioned_but_not_quietly() {
     let world = World::new("gaps");
-    let note = "--allow-gap \"mising-path\" changes nothing";
-    check(&world, &["run", "--allow-gap", "mising-path", "true"], 0, &[note]);
-    let quiet = world.pinfold(&["run", "-q", "--allow-gap", "mising-path", "true"]);
+    let note = "--allow-gap \"survivors\" changes nothing";
+    check(&world, &["run", "--allow-gap", "survivors", "true"], 0, &[note]);
+    let quiet = world.pinfold(&["run", "-q", "--allow-gap", "survivors", "true"]);
     assert_eq!(quiet.stderr, "");
     let missing = ["run", "--write", "/no/such/place", "--allow-gap", "missing-path", "true"];
     check(&world, &missing, 0, &["not enforced: "]);
     assert!(!world.pinfold(&missing).stderr.contains("changes nothing"));
+}
+
+#[test]
+fn a_gap_that_no_host_has_is_an_error_wherever_it_is_written() {
+    let world = World::new("gap-names");
+    let no_gap = "no gap is called \"mising-path\"";
+    let hint = "hint: did you mean \"missing-path\"?";
+    check(&world, &["run", "--allow-gap", "mising-path", "true"], 125, &[no_gap, hint]);
+    world.configuration(
+        "default_permissions = \"x\"\n[permissions.x]\nallow_gaps = [\"attributes\", \"mising-path\"]\n",
+    );
+    for command in [&["run", "true"][..], &["check"]] {
+        check(&world, command, 125, &[no_gap, "config.toml:3:29", hint]);
+    }
 }
 
 #[test]

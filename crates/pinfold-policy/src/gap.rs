@@ -2,7 +2,47 @@
 
 use std::fmt;
 
+use crate::config::diagnostic::nearest;
 use crate::origin::Origin;
+
+/// The name of every gap that there can be on any system, sorted.
+pub const NAMES: [&str; 23] = [
+    "attributes",
+    "datagrams",
+    "entries",
+    "existence",
+    "host-rules",
+    "landlock",
+    "landlock-version",
+    "later-matches",
+    "loopback",
+    "memory",
+    "missing-path",
+    "moved-into-place",
+    "overlapping-patterns",
+    "pattern",
+    "pattern-exception",
+    "private-directory",
+    "private-tmp",
+    "processes",
+    "processes-visible",
+    "shared-memory",
+    "survivors",
+    "unix-sockets",
+    "user-namespaces",
+];
+
+/// What to write instead of a name that is none of [`NAMES`]; nothing for one
+/// that is.
+pub(crate) fn correction(name: &str) -> Option<String> {
+    if NAMES.contains(&name) {
+        return None;
+    }
+    Some(match nearest(name, NAMES) {
+        Some(known) => format!("did you mean \"{known}\"?"),
+        None => format!("the gaps are {}", NAMES.join(", ")),
+    })
+}
 
 /// One difference between a profile and what this host can enforce.
 ///
@@ -25,5 +65,33 @@ pub struct Gap {
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot enforce {}: {}", self.rule, self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gap_is_documented_and_nothing_else() {
+        let text = include_str!("../../../docs/gaps.md");
+        let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let mut documented: Vec<&str> =
+            cells.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`')).collect();
+        documented.sort_unstable();
+        documented.dedup();
+        assert_eq!(documented, NAMES);
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_corrected() {
+        for (name, expected) in [
+            ("missing-path", None),
+            ("mising-path", Some("did you mean \"missing-path\"?")),
+            ("surviver", Some("did you mean \"survivors\"?")),
+        ] {
+            assert_eq!(correction(name).as_deref(), expected, "{name}");
+        }
+        assert!(correction("x").unwrap().starts_with("the gaps are attributes, "));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use pinfold_policy::config::tree;
 use pinfold_policy::config::{Layer, Source};
 use pinfold_policy::explain;
+use pinfold_policy::gap;
 use pinfold_policy::host::{EntryKind, GlobMatch, LinuxHost, MacHost, PathFact, PathKind};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{compile, directories_to_list, paths_of_interest};
@@ -60,6 +61,9 @@ fn check(case: &Path) -> Option<String> {
     let facts = facts(&profile, &host);
     let (plan, gaps) = compile(&profile, &facts);
     let (mac_plan, mac_gaps) = macos::compile(&profile, &MacHost { paths: facts.paths });
+    for gap in gaps.iter().chain(&mac_gaps) {
+        assert!(gap::NAMES.contains(&gap.name), "{} is in no list", gap.name);
+    }
     let mac_gaps = explain::gaps(&mac_gaps).lines().map(|line| format!("; {line}\n")).collect();
     let produced = [
         ("macos.sbpl", [macos::render(&mac_plan), mac_gaps].concat()),

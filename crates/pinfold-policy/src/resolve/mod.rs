@@ -20,6 +20,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::file::{File, Git, ProfileTable};
 use crate::config::place::At;
 use crate::config::tree::Item;
+use crate::gap;
 use crate::origin::Origin;
 use crate::path::{AbsPath, Quoted};
 use crate::profile::{
@@ -187,6 +188,11 @@ fn draft(
         .or(file.mechanism.as_ref())
         .map_or(MechanismChoice::Automatic, |choice| choice.value);
     let private = setting(|table| table.private_tmp.as_ref());
+    for gap in chosen.tables.iter().flat_map(|table| &table.allow_gaps) {
+        if let Some(hint) = gap::correction(&gap.value) {
+            diagnostics.push(Diagnostic::at(&gap.place, unknown_gap(&gap.value)).hint(hint));
+        }
+    }
     Profile {
         name: chosen.name.clone(),
         description: last(&chosen.tables, |table| table.description.as_ref())
@@ -265,11 +271,18 @@ fn flags(
     }
     for gap in &request.allowed_gaps {
         let origin = Origin::Flag(format!("--allow-gap {gap}").into());
+        if let Some(hint) = gap::correction(gap) {
+            diagnostics.push(Diagnostic::general(unknown_gap(gap)).hint(hint));
+        }
         profile.allowed_gaps.insert(gap.clone(), origin);
     }
     if request.timeout.is_some() {
         profile.limits.wall_time = request.timeout;
     }
+}
+
+fn unknown_gap(name: &str) -> String {
+    format!("no gap is called {}", Quoted(name.as_bytes()))
 }
 
 /// Adds a rule, in place of one with the same target.
