@@ -310,7 +310,7 @@ fn a_lost_connection_is_taken_up_again_on_a_socket() {
     let other = world.pinfold(&["serve", "--socket", socket.to_str().unwrap()]);
     assert_eq!(other.status, 125, "{}", other.stderr);
     second.result("shutdown", json!({}));
-    assert!(server.wait().unwrap().success());
+    assert!(server.0.wait().unwrap().success());
     assert!(!socket.exists(), "the socket is left behind");
 }
 
@@ -334,10 +334,11 @@ fn clients_that_vanish_or_read_nothing_do_not_disturb_others() {
     let process = talk.spawn(&session, &["echo", "served"], json!({}));
     talk.result("process/wait", json!({ "process": process }));
     assert_eq!(talk.output(&process, "stdout"), "served\n");
-    let resident = world.outside(&format!("grep VmRSS /proc/{}/status | tr -dc 0-9", server.id()));
+    let resident =
+        world.outside(&format!("grep VmRSS /proc/{}/status | tr -dc 0-9", server.0.id()));
     assert!(resident.trim().parse::<u64>().unwrap() < 64 * 1024, "{resident} KiB");
     drop(deaf);
     talk.result("session/stop", json!({ "session": "deaf" }));
     talk.result("shutdown", json!({}));
-    server.wait().unwrap();
+    server.0.wait().unwrap();
 }

@@ -91,6 +91,12 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
         if !pinfold_sys::neighbour::is_neighbour(stream.as_fd()) {
             continue;
         }
+        // Those that have gone may not have been noticed yet.
+        let mut patience = 100;
+        while Arc::strong_count(&present) > CONNECTIONS && patience > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            patience -= 1;
+        }
         if Arc::strong_count(&present) > CONNECTIONS {
             let mut stream = stream;
             let fault = Fault::new(LIMIT, format!("{CONNECTIONS} connections are open already"));

@@ -21,6 +21,16 @@ pub(crate) struct Talk {
     notes: Vec<Value>,
 }
 
+/// A server on a socket; killed at the end if it has not ended before.
+pub(crate) struct Server(pub(crate) Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Text as the protocol carries bytes.
 pub(crate) fn text(text: &str) -> String {
     STANDARD.encode(text)
@@ -44,18 +54,16 @@ impl Talk {
     }
 
     /// A server on a socket in the home of the world.
-    pub(crate) fn listen(world: &World) -> (Child, PathBuf) {
+    pub(crate) fn listen(world: &World) -> (Server, PathBuf) {
         let socket = world.home().join("socket");
         let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
-        let mut server = command.arg("serve").arg("--socket").arg(&socket).spawn().unwrap();
+        let server = Server(command.arg("serve").arg("--socket").arg(&socket).spawn().unwrap());
         for _ in 0..200 {
             if UnixStream::connect(&socket).is_ok() {
                 return (server, socket);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let _ = server.kill();
-        let _ = server.wait();
         panic!("the server does not listen");
     }
 

@@ -111,10 +111,27 @@ fn identity(maps: &[CString; 2]) -> Result<(), Errno> {
     put(c"/proc/self/gid_map", &maps[1])
 }
 
+/// How often the memory is made this process's own again; others that start or
+/// have just started make it private meanwhile.
+const ATTEMPTS: usize = 1000;
+
 /// Writes a file of `/proc`. It must be closed at once: a mount that is open for
 /// writing cannot be made read-only.
+///
+/// The first process of an earlier sandbox has made the memory that all of them
+/// share private, and with it the files of `/proc` root's; the capabilities of those
+/// processes keep their commands away from them as well.
 fn put(name: &CStr, text: &CStr) -> Result<(), Errno> {
-    let file = call::openat(libc::AT_FDCWD, name, libc::O_WRONLY | libc::O_CLOEXEC)?;
+    let open = || call::openat(libc::AT_FDCWD, name, libc::O_WRONLY | libc::O_CLOEXEC);
+    let mut file = open();
+    for _ in 0..ATTEMPTS {
+        if file != Err(Errno(libc::EACCES)) {
+            break;
+        }
+        call::prctl(libc::PR_SET_DUMPABLE, 1)?;
+        file = open();
+    }
+    let file = file?;
     let written = call::write(file, text.to_bytes());
     call::close(file);
     written.map(drop)
