@@ -217,7 +217,7 @@ pub(crate) async fn serve_stream(gate: &Gate, names: &Mutex<Names>, mut client: 
         let Ok(Some(message)) = tokio::time::timeout(time, framed(&mut client)).await else {
             return;
         };
-        let Some(reply) = answer(&gate.policy, names, &message) else { return };
+        let Some(reply) = answer(gate.policy.policy(), names, &message) else { return };
         let Ok(length) = u16::try_from(reply.len()) else { return };
         let mut bytes = length.to_be_bytes().to_vec();
         bytes.extend(reply);

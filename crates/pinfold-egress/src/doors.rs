@@ -230,7 +230,7 @@ impl House {
                 continue;
             };
             for question in questions {
-                if let Some(reply) = answer(&self.gate.policy, &self.names, &question) {
+                if let Some(reply) = answer(self.gate.policy.policy(), &self.names, &question) {
                     // A lost answer is asked for again.
                     let _ = socket.answer(ends, &reply).await;
                 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use pinfold_policy::net::{Host, decide_address, decide_host};
+use pinfold_policy::net::{Host, IndexedPolicy};
 use pinfold_policy::profile::{HostAction, NetPolicy};
 
 use crate::ask::Book;
@@ -74,7 +74,7 @@ impl Grant {
 
 /// Everything that the tasks of one proxy share.
 pub(crate) struct Gate {
-    pub(crate) policy: NetPolicy,
+    pub(crate) policy: IndexedPolicy,
     pub(crate) bounds: Bounds,
     pub(crate) journal: Journal,
     pub(crate) token: Option<String>,
@@ -86,7 +86,7 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(policy: NetPolicy, options: Options) -> Gate {
         Gate {
-            policy,
+            policy: IndexedPolicy::new(policy),
             bounds: options.bounds,
             journal: Journal::new(options.run, options.clock, options.observer, options.audit),
             token: options.token,
@@ -100,7 +100,7 @@ impl Gate {
     /// Nothing is resolved and nothing is sent.
     pub(crate) async fn admit(&self, request: &Request) -> Result<Grant, Box<Refusal>> {
         let id = self.journal.next_id();
-        let verdict = decide_host(&self.policy, &request.host, request.port);
+        let verdict = self.policy.decide_host(&request.host, request.port);
         let rule = verdict.rule.map(|rule| rule.text.clone());
         match verdict.action {
             HostAction::Allow => {}
@@ -185,7 +185,7 @@ impl Gate {
         let mut refused = None;
         let mut pinned = Vec::new();
         for address in found {
-            let verdict = decide_address(&self.policy, &request.host, address, request.port);
+            let verdict = self.policy.decide_address(&request.host, address, request.port);
             // A literal that a rule asks about has been asked about.
             if verdict.action == HostAction::Deny {
                 refused.get_or_insert(verdict);

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use pinfold_policy::net::{Host, HostReason, decide_host};
+use pinfold_policy::net::{Host, HostReason};
 use pinfold_policy::profile::NetMode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -40,7 +40,7 @@ enum Opening {
 /// Admits a tunnel and connects it, but sends nothing.
 pub(crate) async fn open(gate: &Gate, request: &Request) -> Result<(Grant, Link), Box<Refusal>> {
     let grant = gate.admit(request).await?;
-    if gate.policy.mode == NetMode::Limited && request.port == 443 {
+    if gate.policy.policy().mode == NetMode::Limited && request.port == 443 {
         let detail = "limited mode reads every request, and TLS cannot be read";
         return Err(Refusal::new(grant.id, request, Reason::Method, detail));
     }
@@ -74,7 +74,7 @@ pub(crate) async fn carry(
     grant: Grant,
 ) {
     let opening = first_words(gate, &mut client, &mut origin, request.port).await;
-    let limited = gate.policy.mode == NetMode::Limited;
+    let limited = gate.policy.policy().mode == NetMode::Limited;
     let refusal = match opening {
         Ok(Opening::Http) => {
             let scope = Scope::Tunnel(request.host.clone(), request.port);
@@ -140,7 +140,7 @@ fn name_mismatch(gate: &Gate, request: &Request) -> Option<(Reason, &'static str
     match &request.host {
         host if *host == named => None,
         Host::Name(_) => mismatch("the TLS hello names another host than the tunnel"),
-        Host::Address(_) => match decide_host(&gate.policy, &named, request.port).reason {
+        Host::Address(_) => match gate.policy.decide_host(&named, request.port).reason {
             HostReason::Denied => mismatch("the TLS hello names a host that is denied"),
             _ => None,
         },

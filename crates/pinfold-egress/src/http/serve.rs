@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pinfold_policy::net::{DEFAULT_PORTS, Host, HostReason, decide_host};
+use pinfold_policy::net::{DEFAULT_PORTS, Host, HostReason};
 use pinfold_policy::profile::NetMode;
 
 use super::body::{Writing, copy_body};
@@ -118,7 +118,7 @@ impl Conversation<'_> {
             Ok(Destination::Forward(request, path)) => (request, path),
             Err(refusal) => return self.refuse(&refusal, Some(head)).await,
         };
-        if self.gate.policy.mode == NetMode::Limited && !is_limited_method(&head.method) {
+        if self.gate.policy.policy().mode == NetMode::Limited && !is_limited_method(&head.method) {
             let detail = format!(
                 "{} in limited mode, which lets GET, HEAD and OPTIONS through",
                 head.method
@@ -142,7 +142,7 @@ impl Conversation<'_> {
         grant: &Grant,
         path: &str,
     ) -> Step {
-        let upgrade = self.gate.policy.mode == NetMode::Full;
+        let upgrade = self.gate.policy.policy().mode == NetMode::Full;
         let authority = self.authority(head, request);
         let most = self.gate.bounds.head;
         loop {
@@ -234,7 +234,7 @@ impl Conversation<'_> {
             return Ok(());
         }
         let by_address = matches!(self.scope, Scope::Tunnel(Host::Address(_), _));
-        let denied = decide_host(&self.gate.policy, host, port).reason == HostReason::Denied;
+        let denied = self.gate.policy.decide_host(host, port).reason == HostReason::Denied;
         if by_address && port == request.port && !denied {
             return Ok(());
         }

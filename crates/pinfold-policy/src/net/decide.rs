@@ -130,14 +130,23 @@ impl fmt::Display for HostVerdict<'_> {
 /// A name may still turn out to have no address that may be dialled: see
 /// [`decide_address`].
 pub fn decide_host<'p>(policy: &'p NetPolicy, host: &Host, port: u16) -> HostVerdict<'p> {
-    match policy.access {
+    host_among((policy.access, policy.hosts.iter()), host, port)
+}
+
+/// The same with only those rules that can matter for the host, in their order.
+pub(super) fn host_among<'p>(
+    (access, rules): (NetAccess, impl Iterator<Item = &'p HostRule> + Clone),
+    host: &Host,
+    port: u16,
+) -> HostVerdict<'p> {
+    match access {
         NetAccess::Off => return HostVerdict::refuse(HostReason::Off, None),
         NetAccess::Open => return HostVerdict::new(HostAction::Allow, HostReason::Open, None),
         NetAccess::Rules => {}
     }
     let mut best: Option<&HostRule> = None;
     let mut near: Option<&HostRule> = None;
-    for rule in policy.hosts.iter().filter(|rule| covers_host(&rule.host, host)) {
+    for rule in rules.clone().filter(|rule| covers_host(&rule.host, host)) {
         if !covers_port(rule, port) {
             if rule.action != HostAction::Deny {
                 near = near.or(Some(rule));
@@ -151,10 +160,10 @@ pub fn decide_host<'p>(policy: &'p NetPolicy, host: &Host, port: u16) -> HostVer
             HostVerdict::refuse(HostReason::Denied, Some(rule))
         }
         Some(rule) => match host {
-            Host::Address(address) => literal(policy, rule, *address, port),
+            Host::Address(address) => literal(rules, rule, *address, port),
             Host::Name(_) => HostVerdict::new(rule.action, HostReason::Rule, Some(rule)),
         },
-        None => uncovered(policy, host, near),
+        None => uncovered(rules, host, near),
     }
 }
 
@@ -167,14 +176,23 @@ pub fn decide_address<'p>(
     address: IpAddr,
     port: u16,
 ) -> HostVerdict<'p> {
+    address_among((policy.access, policy.hosts.iter()), host, (address, port))
+}
+
+/// The same with only those rules that can matter for the host and its address.
+pub(super) fn address_among<'p>(
+    (access, rules): (NetAccess, impl Iterator<Item = &'p HostRule> + Clone),
+    host: &Host,
+    (address, port): (IpAddr, u16),
+) -> HostVerdict<'p> {
     let address = unmapped(address);
-    if policy.access != NetAccess::Rules || *host == Host::Address(address) {
-        return decide_host(policy, host, port);
+    if access != NetAccess::Rules || *host == Host::Address(address) {
+        return host_among((access, rules), host, port);
     }
     let covering =
         |rule: &&HostRule| covers_port(rule, port) && covers_address(&rule.host, address);
     let denied = |rule: &&HostRule| rule.action == HostAction::Deny;
-    if let Some(rule) = policy.hosts.iter().filter(covering).find(denied) {
+    if let Some(rule) = rules.clone().filter(covering).find(denied) {
         return HostVerdict::refuse(HostReason::Denied, Some(rule));
     }
     let class = classify(address);
@@ -183,7 +201,7 @@ pub fn decide_address<'p>(
             && (names_special(&rule.host, address, class)
                 || class == AddressClass::Loopback && is_localhost_rule(rule, host))
     };
-    let rule = policy.hosts.iter().filter(|rule| covers_port(rule, port)).find(opens);
+    let rule = rules.clone().filter(|rule| covers_port(rule, port)).find(opens);
     match (class, rule) {
         (AddressClass::Public, _) => HostVerdict::new(HostAction::Allow, HostReason::Rule, rule),
         (_, Some(_)) => HostVerdict::new(HostAction::Allow, HostReason::Rule, rule),
@@ -193,7 +211,7 @@ pub fn decide_address<'p>(
 
 /// `rule` covers the literal; one that is not public must be named as well.
 fn literal<'p>(
-    policy: &'p NetPolicy,
+    rules: impl Iterator<Item = &'p HostRule>,
     rule: &'p HostRule,
     address: IpAddr,
     port: u16,
@@ -204,7 +222,7 @@ fn literal<'p>(
     }
     let names =
         |rule: &&HostRule| covers_port(rule, port) && names_special(&rule.host, address, class);
-    match policy.hosts.iter().filter(names).max_by_key(|rule| rule.action) {
+    match rules.filter(names).max_by_key(|rule| rule.action) {
         // Asking for the address does not become allowing it because `*` is allowed.
         Some(naming) if naming.action >= rule.action => {
             HostVerdict::new(naming.action, HostReason::Rule, Some(naming))
@@ -216,7 +234,7 @@ fn literal<'p>(
 
 /// Why nothing covers this host and port.
 fn uncovered<'p>(
-    policy: &'p NetPolicy,
+    mut rules: impl Iterator<Item = &'p HostRule>,
     host: &Host,
     near: Option<&'p HostRule>,
 ) -> HostVerdict<'p> {
@@ -241,7 +259,7 @@ fn uncovered<'p>(
         rule.action != HostAction::Deny
             && matches!(&rule.host, HostPattern::Below(base) if base == name)
     };
-    match policy.hosts.iter().find(apex) {
+    match rules.find(apex) {
         Some(rule) => HostVerdict::refuse(HostReason::ApexNotCovered, Some(rule)),
         None => HostVerdict::refuse(HostReason::NotAllowed, None),
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::{parse_authority, parse_host_rule};
+use crate::net::{IndexedPolicy, parse_authority, parse_host_rule};
 use crate::origin::Origin;
 use crate::profile::NetMode;
 
@@ -308,5 +308,66 @@ fn the_network_may_be_open_or_off() {
     {
         let policy = NetPolicy { access, ..policy(&["allow *"]) };
         assert_eq!(decide_host(&policy, &host, port).reason, expected);
+    }
+}
+
+#[test]
+fn an_index_changes_no_verdict() {
+    let rules = [
+        "allow *.ok.test",
+        "allow ok.test:8443",
+        "deny bad.ok.test",
+        "ask **.bad.ok.test",
+        "allow a.b.c.test",
+        "deny *.b.c.test:443",
+        "allow localhost:*",
+        "allow 10.0.0.0/8",
+        "deny 10.1.0.0/16",
+        "ask 93.184.216.34:443",
+        "allow 2606:4700::/32",
+        "deny *:25",
+        "ask *:9",
+    ];
+    let hosts = [
+        "ok.test",
+        "x.ok.test",
+        "bad.ok.test",
+        "x.bad.ok.test",
+        "a.b.c.test",
+        "notok.test",
+        "test",
+        "localhost",
+        "x.localhost",
+        "10.0.0.1",
+        "10.1.0.1",
+        "127.0.0.1",
+        "93.184.216.34",
+        "169.254.169.254",
+        "[2606:4700::1]",
+        "[::1]",
+    ];
+    let addresses = ["10.0.0.1", "10.1.0.1", "127.0.0.1", "8.8.8.8", "93.184.216.34", "::1"];
+    // Every rule left out once, and the two orders.
+    for without in 0..=rules.len() {
+        let mut kept: Vec<&str> = rules.to_vec();
+        if without < kept.len() {
+            kept.remove(without);
+        }
+        for _ in 0..2 {
+            kept.reverse();
+            let plain = policy(&kept);
+            let indexed = IndexedPolicy::new(plain.clone());
+            for (host, port) in hosts.iter().flat_map(|host| [443, 8443, 25, 9].map(|p| (host, p)))
+            {
+                let (host, port) = parse_authority(&format!("{host}:{port}")).unwrap();
+                let expected = decide_host(&plain, &host, port);
+                assert_eq!(indexed.decide_host(&host, port), expected, "{host:?} {port} {kept:?}");
+                for address in addresses.map(|address| address.parse().unwrap()) {
+                    let expected = decide_address(&plain, &host, address, port);
+                    let found = indexed.decide_address(&host, address, port);
+                    assert_eq!(found, expected, "{host:?} {address} {port} {kept:?}");
+                }
+            }
+        }
     }
 }
