@@ -97,3 +97,29 @@ pub struct MacHost {
     /// is not listed is taken to be exactly where it was asked for.
     pub paths: BTreeMap<AbsPath, PathFact>,
 }
+
+/// A Windows host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowsHost {
+    /// What `pinfold setup` has prepared on this host.
+    pub level: WindowsLevel,
+    /// Every path that the profile names, by the path that was asked for. What
+    /// is not listed is taken to exist exactly where it was asked for.
+    pub paths: BTreeMap<AbsPath, PathFact>,
+    /// Existing matches of the profile's patterns, sorted.
+    pub glob_matches: Vec<GlobMatch>,
+    /// Directories that everyone may write, sorted; a restricted token may too.
+    pub world_writable: Vec<AbsPath>,
+}
+
+/// How much a Windows host has been prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowsLevel {
+    /// Nothing: the command runs as the caller, under a restricted token.
+    RestrictedToken,
+    /// `pinfold setup` has made the two accounts.
+    Account {
+        /// The loopback port, above 0, that the proxy account may reach.
+        proxy_port: u16,
+    },
+}
