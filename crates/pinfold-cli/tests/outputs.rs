@@ -378,3 +378,45 @@ fn printing_survives_readers_that_leave_and_disks_that_are_full() {
         assert!(!output.stderr.contains("panicked"), "{script}\n{}", output.stderr);
     }
 }
+
+#[test]
+fn too_little_memory_is_an_error_as_soon_as_the_program_can_start_at_all() {
+    let world = World::new("memory");
+    let status = |limit: u32, arguments: &str| {
+        let program = env!("CARGO_BIN_EXE_pinfold");
+        let script = format!("ulimit -v {limit} && {program} {arguments}");
+        world.output(world.command("bash").args(["-c", &script]))
+    };
+    // The least memory, in KiB, with which the system can start it.
+    let (mut little, mut enough) = (1_000, 400_000);
+    while little + 4 < enough {
+        let middle = (little + enough) / 2;
+        let starts = status(middle, "--version").status == 0;
+        *(if starts { &mut enough } else { &mut little }) = middle;
+    }
+    for limit in (enough..enough + 480).step_by(8) {
+        let output = status(limit, "run true");
+        let clean = output.status == 0 || output.stderr.contains("hint: free memory");
+        assert!(
+            clean && matches!(output.status, 0 | 125),
+            "{limit} KiB: {}\n{}",
+            output.status,
+            output.stderr
+        );
+    }
+    assert_eq!(status(400_000, "run true").status, 0);
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_nothing() {
+    let world = World::new("full-disk");
+    // The command's own disk is full: that is its own affair.
+    let script = "head -c 3000000 /dev/zero >/tmp/fill; echo x >/tmp/more; ls /tmp | wc -l";
+    let limited = ["run", "-c", SMALL, "-p", "t", "sh", "-c", script];
+    check(&world, &limited, 0, &["No space left on device"]);
+    // The journal's disk is full.
+    check(&world, &["run", "--json", "/dev/full", "true"], 125, &["no space left on device"]);
+    assert_eq!(world.outside("ls -A").trim(), "");
+}
+
+const SMALL: &str = "permissions.t={extends=\":workspace\",limits={tmp_size=\"1 MiB\"}}";

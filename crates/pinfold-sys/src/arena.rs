@@ -8,6 +8,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Bytes in the region. Pages exist only once they are used.
@@ -15,6 +16,9 @@ const REGION: usize = 256 * 1024;
 
 /// Larger requests go to the system at once.
 const LARGEST: usize = 32 * 1024;
+
+const OUT_OF_MEMORY: &[u8] = b"error: cannot go on: out of memory\n\
+    hint: free memory, or raise its limit, as in \"ulimit -v unlimited\"\n";
 
 #[repr(align(4096))]
 struct Region(UnsafeCell<[u8; REGION]>);
@@ -88,7 +92,7 @@ unsafe impl GlobalAlloc for Arena {
         match self.take(layout) {
             Some(pointer) => pointer,
             // SAFETY: the caller's promise is passed on.
-            None => unsafe { System.alloc(layout) },
+            None => available(unsafe { System.alloc(layout) }),
         }
     }
 
@@ -105,7 +109,7 @@ unsafe impl GlobalAlloc for Arena {
         let highest = self.highest.load(Relaxed);
         let Some(pointer) = self.take(layout) else {
             // SAFETY: the caller's promise is passed on.
-            return unsafe { System.alloc_zeroed(layout) };
+            return available(unsafe { System.alloc_zeroed(layout) });
         };
         // What has never been handed out is zero, and its pages need not exist.
         let start = (pointer as usize).wrapping_sub(self.base());
@@ -118,7 +122,7 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !self.holds(pointer) {
             // SAFETY: it is not of the region, so the system gave it out.
-            return unsafe { System.realloc(pointer, layout, size) };
+            return available(unsafe { System.realloc(pointer, layout, size) });
         }
         if self.resize_last(pointer, layout, size) {
             return pointer;
@@ -134,6 +138,17 @@ unsafe impl GlobalAlloc for Arena {
         }
         moved
     }
+}
+
+/// What the system gave out. Without memory nothing can be cleaned up or said in
+/// the ordinary way, and the standard library would abort.
+fn available(memory: *mut u8) -> *mut u8 {
+    if memory.is_null() {
+        // Standard error has no buffer, so this needs no memory.
+        let _ = std::io::stderr().write_all(OUT_OF_MEMORY);
+        std::process::exit(125);
+    }
+    memory
 }
 
 #[cfg(test)]
