@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Profile;
-use pinfold::{Error, Exceeded, Handling, Outcome, Status};
+use pinfold::{Denials, Error, Exceeded, Handling, Outcome, Status};
 
 use crate::terminal::{Failure, failed};
 
@@ -126,6 +126,39 @@ pub(crate) fn outcome(
         ("gaps", array(gaps)),
         ("appeared", array(appeared)),
         ("blocked", array(blocked)),
+        ("denials", outcome.denials.as_ref().map_or(String::from("null"), denials)),
+    ])
+}
+
+/// The denials of a run, in order.
+pub(crate) fn denials(denials: &Denials) -> String {
+    array(denials.list.iter().map(|denial| {
+        object(&[
+            ("attempted", string(denial.attempted.word())),
+            ("path", bytes(denial.path.as_bytes())),
+            ("program", string(&denial.program)),
+            ("process", denial.process.to_string()),
+            ("count", denial.count.to_string()),
+            ("rule", string(&denial.rule)),
+            (
+                "origin",
+                denial
+                    .origin
+                    .as_ref()
+                    .map_or(String::from("null"), |origin| string(&origin.to_string())),
+            ),
+            ("option", string(denial.allow.0)),
+            ("allow", bytes(denial.allow.1.as_bytes())),
+        ])
+    }))
+}
+
+/// The denials of a run for a later look at them.
+pub(crate) fn note(command: &[OsString], profile: &str, denied: &Denials) -> String {
+    object(&[
+        ("command", words(command)),
+        ("profile", string(profile)),
+        ("denials", denials(denied)),
     ])
 }
 

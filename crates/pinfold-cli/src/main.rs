@@ -10,6 +10,7 @@ mod show;
 mod table;
 mod terminal;
 mod trust;
+mod why;
 
 use std::ffi::OsString;
 
@@ -67,6 +68,7 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         "profiles" => show::profiles(&parsed),
         "doctor" => show::doctor(),
         "trust" => trust::trust(&parsed),
+        "why" => why::why(),
         "serve" => serve::serve(&parsed),
         "session" => serve::session(&parsed),
         "completions" => manual::completions(&parsed),

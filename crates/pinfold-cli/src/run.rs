@@ -9,11 +9,14 @@ use pinfold::policy::config::quantity;
 use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Access;
 use pinfold::policy::resolve::{FlagRule, Front, Request};
-use pinfold::{Appeared, Caller, Exceeded, Handling, NetworkOptions, Options, Outcome, Sandbox};
+use pinfold::{
+    Appeared, Caller, Denials, Exceeded, Handling, Level, NetworkOptions, Options, Outcome, Sandbox,
+};
 
 use crate::arguments::Parsed;
 use crate::json::{self, Document};
 use crate::terminal::{Failure, complain, failed, usage};
+use crate::why;
 
 /// `pinfold run`.
 pub(crate) fn run(parsed: &Parsed) -> Result<i32, Failure> {
@@ -80,12 +83,6 @@ fn go(
     options: &Options,
     command: &[OsString],
 ) -> Result<i32, Failure> {
-    if parsed.has("log-denials") {
-        return Err(failed(
-            "cannot report what was denied: this version does not record denials of files",
-            "leave out --log-denials; \"pinfold explain PATH\" names the rule that decides",
-        ));
-    }
     let document = parsed.last("json").map(Document::open).transpose()?;
     let run = || {
         let sandbox = Sandbox::open(caller, options)?;
@@ -111,6 +108,7 @@ fn go(
     if !parsed.has("quiet") {
         report(&outcome);
     }
+    why::note(caller, command, &outcome);
     if let Some(document) = document {
         document.write(&json::outcome(sandbox.profile(), command, (&outcome, duration)))?;
     }
@@ -149,6 +147,9 @@ fn report(outcome: &Outcome) {
             Handling::Failed(why) => format!("pinfold: could not protect {path}: {why}"),
         });
     }
+    if let Some(denials) = &outcome.denials {
+        report_denials(denials);
+    }
     for blocked in outcome.network.iter().flat_map(|network| &network.blocked) {
         let remedy = blocked
             .remedy
@@ -167,6 +168,41 @@ fn report(outcome: &Outcome) {
             Exceeded::Memory => "pinfold: the memory limit was reached, everything was ended",
             Exceeded::Processes => "pinfold: the process limit was reached, everything was ended",
         });
+    }
+}
+
+fn report_denials(denials: &Denials) {
+    for denial in &denials.list {
+        let times = if denial.count > 1 { format!("{}x ", denial.count) } else { String::new() };
+        complain(&format!(
+            "pinfold: denied {times}{} {} by {}: {}; to allow: {}",
+            denial.attempted.word(),
+            denial.path,
+            Quoted(denial.program.as_bytes()),
+            why::reason(denial),
+            denial.option()
+        ));
+    }
+    if denials.omitted > 0 {
+        complain(&format!("pinfold: and {} more", denials.omitted));
+    }
+    if let Some(unheard) = &denials.unheard {
+        complain(&format!("pinfold: what was denied is not known: {unheard}"));
+    }
+}
+
+/// How closely refusals are to be looked for.
+fn level(parsed: &Parsed) -> Result<Option<Level>, Failure> {
+    match parsed.text("report")?.as_deref() {
+        None if parsed.has("log-denials") => Ok(Some(Level::Writes)),
+        None => Ok(None),
+        Some("cheap") => Ok(Some(Level::Cheap)),
+        Some("writes") => Ok(Some(Level::Writes)),
+        Some("opens") => Ok(Some(Level::Opens)),
+        Some(other) => Err(usage(
+            &format!("unknown level {}", Quoted(other.as_bytes())),
+            "use cheap, writes or opens",
+        )),
     }
 }
 
@@ -216,7 +252,8 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
         decider: parsed.last("decider").map(OsStr::to_os_string).into_iter().collect(),
         audit: parsed.last("audit").map(PathBuf::from),
     };
-    Ok(Options { request, overrides: parsed.texts("config")?, network })
+    let report = level(parsed)?;
+    Ok(Options { request, overrides: parsed.texts("config")?, network, report })
 }
 
 pub(crate) fn rule(name: &str, value: &OsStr, access: Access) -> Result<FlagRule, Failure> {

@@ -73,7 +73,7 @@ const SESSION_RULES: &[Flag] = &[
 ];
 
 const LOG_DENIALS: Flag =
-    flag("log-denials", None, None, "Report what was denied; an error where that is not recorded");
+    flag("log-denials", None, None, "Report what the sandbox denied, and what would allow it");
 
 const PLATFORM: &[Flag] =
     &[flag("platform", None, Some("SYSTEM"), "Show the plan for linux, macos or windows")];
@@ -81,6 +81,7 @@ const PLATFORM: &[Flag] =
 const REPORT: &[Flag] = &[
     flag("json", None, Some("FILE"), "Write how the run went to this file, as JSON"),
     LOG_DENIALS,
+    flag("report", None, Some("LEVEL"), "The same, for cheap, writes (as above) or opens"),
     flag("quiet", Some('q'), None, "Say nothing but errors"),
     flag("verbose", Some('v'), None, "Say what is enforced before the command starts"),
 ];
@@ -164,6 +165,15 @@ pub(crate) const COMMANDS: &[Command] = &[
         most: 1,
         summary: "Trust a project's own configuration",
         about: "Writes to the user's configuration that the project of DIR may grant rights.",
+        options: &[HELP],
+    },
+    Command {
+        name: "why",
+        operands: "",
+        most: 0,
+        summary: "Show what was denied last, and what would allow it",
+        about: "Prints the denials of the last run with --log-denials that had any, the options of\n\
+                run that would allow them, and the same as lines for a profile.",
         options: &[HELP],
     },
     Command {

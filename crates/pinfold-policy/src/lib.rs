@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod decide;
+pub mod denial;
 pub mod environment;
 pub mod explain;
 pub mod gap;

@@ -16,5 +16,6 @@ pub use arena::Arena;
 #[cfg(target_os = "linux")]
 pub use linux::*;
 pub use seam::{
-    Appeared, Ended, Error, Exceeded, Handling, Launch, OpenDoors, Status, Usage, describe,
+    Act, Appeared, Attempt, Ended, Error, Exceeded, Handling, Launch, Level, OpenDoors, Status,
+    Usage, Witness, describe,
 };

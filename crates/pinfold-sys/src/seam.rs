@@ -20,6 +20,64 @@ pub struct Launch {
     /// The directory that keeps what is taken away from protected paths. It is
     /// made when it is needed and must be out of the command's reach.
     pub kept: Option<AbsPath>,
+    /// Who wants to hear of attempts; nobody for a run without a report.
+    pub witness: Option<Witness>,
+}
+
+/// How much of what a command attempts is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What changes files, by names that start at the working directory or the root.
+    Cheap,
+    /// What changes files.
+    Writes,
+    /// That, and what opens or executes them.
+    Opens,
+}
+
+/// Hears of attempts, on a thread of its own, while the process that makes one
+/// waits. It cannot refuse: the kernel decides afterwards.
+#[derive(Clone)]
+pub struct Witness {
+    /// What it hears of.
+    pub level: Level,
+    /// Gets every attempt, or says why there are none to be had.
+    pub tell: std::sync::Arc<dyn Fn(Result<Attempt, Error>) + Send + Sync>,
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Witness").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// What a process attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Act {
+    /// Open a file to read it.
+    Read,
+    /// Execute a file.
+    Execute,
+    /// Open a file to write it; it may not exist.
+    Write,
+    /// Make a name that does not exist.
+    Make,
+    /// Remove a name, or give what it names another.
+    Remove,
+    /// Change owner, mode, times or other attributes.
+    Change,
+}
+
+/// One attempt of a process. Nothing about it is certain: another thread may
+/// change the memory that the path was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// What.
+    pub act: Act,
+    /// On what, as the process names it, made absolute.
+    pub path: Vec<u8>,
+    /// The number of the process, outside.
+    pub process: i32,
 }
 
 /// Listening sockets inside the command's network, for a proxy outside.

@@ -123,10 +123,15 @@ impl Caller {
 
     /// Where things are kept that were taken away from protected paths.
     pub(crate) fn kept(&self) -> Option<AbsPath> {
+        self.state().and_then(|state| state.join("taken").ok())
+    }
+
+    /// Where pinfold notes what outlives a run, `$XDG_STATE_HOME/pinfold`.
+    pub fn state(&self) -> Option<AbsPath> {
         let base = self
             .directory("XDG_STATE_HOME")
             .or_else(|| self.home().and_then(|home| home.join(".local/state").ok()));
-        base.and_then(|base| base.join("pinfold/taken").ok())
+        base.and_then(|base| base.join("pinfold").ok())
     }
 }
 

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod caller;
+mod denials;
 mod error;
 mod layers;
 mod program;
@@ -25,12 +26,14 @@ mod session;
 mod way_out;
 
 pub use caller::Caller;
+pub use denials::{Denials, MOST_DENIALS};
 pub use error::Error;
 pub use layers::{Sources, check};
 pub use pinfold_egress::Report;
 pub use pinfold_policy as policy;
+pub use pinfold_policy::denial::Denial;
 pub use pinfold_sys::session::Closed;
-pub use pinfold_sys::{Appeared, Ended, Exceeded, Handling, Size, Status, Usage};
+pub use pinfold_sys::{Appeared, Ended, Exceeded, Handling, Level, Size, Status, Usage};
 pub use sandbox::{NetworkOptions, Options, Outcome, Sandbox};
 pub use session::{
     CHUNK, DRAIN, Outputs, Process, Session, SessionOutcome, Spawned, Start, Stdio, Stream,

@@ -10,8 +10,9 @@ use pinfold_policy::gap::Gap;
 use pinfold_policy::plan::linux::{Plan, compile};
 use pinfold_policy::profile::{MechanismChoice, NetAccess, Profile};
 use pinfold_policy::resolve::{Context, Request, prepare};
-use pinfold_sys::{Ended, Launch};
+use pinfold_sys::{Ended, Launch, Level};
 
+use crate::denials::{Denials, Recorder};
 use crate::layers::Sources;
 use crate::way_out::{self, WayOut};
 use crate::{Caller, Error, program};
@@ -25,6 +26,8 @@ pub struct Options {
     pub overrides: Vec<String>,
     /// Who decides about hosts, and where that is recorded.
     pub network: NetworkOptions,
+    /// How closely refusals are looked for; nothing for not at all.
+    pub report: Option<Level>,
 }
 
 /// What accompanies host rules.
@@ -44,6 +47,7 @@ impl Default for Options {
             request: Request::plain(),
             overrides: Vec::new(),
             network: NetworkOptions::default(),
+            report: None,
         }
     }
 }
@@ -56,6 +60,7 @@ pub struct Sandbox {
     gaps: Vec<Gap>,
     caller: Caller,
     network: NetworkOptions,
+    report: Option<Level>,
 }
 
 /// How a run went.
@@ -63,10 +68,14 @@ pub struct Sandbox {
 pub struct Outcome {
     /// How the command ended.
     pub ended: Ended,
+    /// The name of the profile.
+    pub profile: String,
     /// Rules that did not hold, because the user allowed that.
     pub gaps: Vec<Gap>,
     /// What the proxy let through and refused; nothing without host rules.
     pub network: Option<Report>,
+    /// What the sandbox refused; nothing when that was not asked for.
+    pub denials: Option<Denials>,
 }
 
 impl Sandbox {
@@ -84,6 +93,7 @@ impl Sandbox {
             gaps,
             caller: caller.clone(),
             network: options.network.clone(),
+            report: options.report,
         })
     }
 
@@ -148,12 +158,15 @@ impl Sandbox {
         self.check_gaps()?;
         let name = command.first().map_or(&[][..], |name| name.as_bytes());
         let environment = self.environment();
+        let recorder = self.report.map(|level| (Recorder::new(&self.profile), level));
+        let witness = recorder.as_ref().map(|(recorder, level)| recorder.witness(*level));
         let launch = Launch {
             programs: program::candidates(name, &environment)?,
             arguments: command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
             environment,
             directory: self.profile.directories.working.clone(),
             kept: self.kept(),
+            witness,
         };
         let mut proxy = Ok(None);
         let ended = pinfold_sys::run(&self.plan, &launch, &mut |doors| {
@@ -163,7 +176,14 @@ impl Sandbox {
         // It ends with the last process inside, not before: refusals still count.
         let network = proxy?.map(WayOut::close);
         match ended {
-            Ok(ended) => Ok(Outcome { ended, gaps: self.gaps.clone(), network }),
+            Ok(ended) => {
+                let mut denials = recorder.map(|(recorder, _)| recorder.denials());
+                if let (Some(denials), Plan::Landlock(_)) = (&mut denials, &self.plan) {
+                    denials.unheard = Some(String::from("landlock has no report of refusals"));
+                }
+                let (profile, gaps) = (self.profile.name.clone(), self.gaps.clone());
+                Ok(Outcome { ended, profile, gaps, network, denials })
+            }
             Err(pinfold_sys::Error::Execute { code }) => {
                 Err(program::failure(name, &launch.programs, &launch.directory, code))
             }

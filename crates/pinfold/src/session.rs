@@ -170,6 +170,7 @@ impl Session {
             environment,
             directory: self.directory(start.directory.as_deref())?,
             kept: None,
+            witness: None,
         };
         let (standard, ends) = connect(start.stdio).map_err(no_descriptors)?;
         let child = self.inside.spawn(&launch, standard).map_err(|error| match error {

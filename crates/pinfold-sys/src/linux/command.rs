@@ -15,6 +15,8 @@ pub(crate) struct Command {
     pub(crate) arguments: Vector,
     pub(crate) environment: Vector,
     pub(crate) filter: Vec<libc::sock_filter>,
+    /// The filter that tells of calls, and where to pass its listener on.
+    pub(crate) told: Option<(Vec<libc::sock_filter>, i32)>,
     /// A Landlock ruleset, or -1.
     pub(crate) ruleset: i32,
     /// The process without which it must not go on, its parent; or 0.
@@ -71,6 +73,15 @@ impl Command {
             call::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
             if self.ruleset >= 0 {
                 call::landlock_restrict_self(self.ruleset)?;
+            }
+            if let Some((program, channel)) = &self.told {
+                // Without a listener nothing is told, and everything else is the same.
+                match call::seccomp_listener(program) {
+                    Ok(listener) => call::send_message(*channel, &[0], &[listener])?,
+                    Err(Errno(code)) => {
+                        call::send_message(*channel, &code.to_ne_bytes(), &[])?;
+                    }
+                }
             }
             call::close_range(3, u32::MAX)?;
             call::drop_capabilities()?;

@@ -45,6 +45,7 @@ pub(crate) fn task(launch: &Launch) -> Result<Task, Error> {
             arguments: Vector::of(texts(&launch.arguments)),
             environment: Vector::of(texts(&launch.environment)),
             filter: Vec::new(),
+            told: None,
             ruleset: -1,
             ends_with: 0,
             new_group: true,

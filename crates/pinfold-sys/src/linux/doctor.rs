@@ -49,6 +49,7 @@ fn namespaces(network: Network) -> Check {
         environment: Vec::new(),
         directory: AbsPath::root(),
         kept: None,
+        witness: None,
     };
     match super::run(&Plan::Namespaces(plan), &launch, &mut |_| true) {
         Err(Error::Execute { .. }) | Ok(_) => check(true, String::from("all of them work"), None),

@@ -32,6 +32,8 @@ const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 const ALLOW: u32 = 0x7fff_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
 const ERRNO: u32 = 0x0005_0000;
+/// `SECCOMP_RET_USER_NOTIF`.
+const TELL: u32 = 0x7fc0_0000;
 
 /// Offsets in `struct seccomp_data`, little endian.
 const OFFSET_NUMBER: u32 = 0;
@@ -52,6 +54,13 @@ enum Leaf {
     /// Refused but for Unix sockets and TCP, whose ports Landlock bounds; other
     /// stream protocols (MPTCP, SCTP) it does not.
     TcpOnly,
+    /// Told to the supervisor when argument `index` has any of `bits`, and else
+    /// allowed.
+    Tell { index: u32, bits: u32 },
+    /// Told to the supervisor when argument `index` is `value`, and else allowed.
+    TellWhen { index: u32, value: u32 },
+    /// Always told to the supervisor.
+    TellAlways,
     /// Refused when the second argument is one of `requests`.
     Requests(&'static [u32]),
 }
@@ -121,7 +130,35 @@ const UNIX_ONLY: &[i32] = &[libc::AF_UNIX];
 
 /// The program for `filter`.
 pub(crate) fn program(filter: &Filter) -> Vec<sock_filter> {
-    let leaves = leaves(filter);
+    searching(&leaves(filter))
+}
+
+/// When a call is told to the supervisor.
+#[derive(Clone, Copy)]
+pub(crate) enum When {
+    Always,
+    /// When this argument has any of these bits.
+    Bits(u32, u32),
+    /// When this argument has this value.
+    Is(u32, u32),
+}
+
+/// The program that tells of calls and refuses none.
+pub(crate) fn telling(calls: impl Iterator<Item = (libc::c_long, When)>) -> Vec<sock_filter> {
+    let leaf = |(number, when)| {
+        let leaf = match when {
+            When::Always => Leaf::TellAlways,
+            When::Bits(index, bits) => Leaf::Tell { index, bits },
+            When::Is(index, value) => Leaf::TellWhen { index, value },
+        };
+        (number as u32, leaf)
+    };
+    let mut leaves: Vec<(u32, Leaf)> = calls.map(leaf).collect();
+    leaves.sort_by_key(|(number, _)| *number);
+    searching(&leaves)
+}
+
+fn searching(leaves: &[(u32, Leaf)]) -> Vec<sock_filter> {
     let mut program = Vec::with_capacity(leaves.len() * 5 + 16);
     program.push(statement(LOAD, OFFSET_ARCHITECTURE));
     program.push(jump(EQUAL, ARCHITECTURE, 1, 0));
@@ -129,7 +166,7 @@ pub(crate) fn program(filter: &Filter) -> Vec<sock_filter> {
     program.push(statement(LOAD, OFFSET_NUMBER));
     program.push(jump(AT_LEAST, X32, 0, 1));
     program.push(statement(RETURN, ERRNO | libc::ENOSYS as u32));
-    search(&mut program, &leaves);
+    search(&mut program, leaves);
     program
 }
 
@@ -205,6 +242,19 @@ fn emit(program: &mut Vec<sock_filter>, leaf: Leaf) {
             let values = families.iter().map(|family| *family as u32);
             one_of(program, values, refusal(libc::EAFNOSUPPORT), statement(RETURN, ALLOW));
         }
+        Leaf::Tell { index, bits } => {
+            program.push(statement(LOAD, low_word_of_argument(index)));
+            program.push(jump(ANY_BIT, bits, 0, 1));
+            program.push(statement(RETURN, TELL));
+            program.push(statement(RETURN, ALLOW));
+        }
+        Leaf::TellWhen { index, value } => {
+            program.push(statement(LOAD, low_word_of_argument(index)));
+            program.push(jump(EQUAL, value, 0, 1));
+            program.push(statement(RETURN, TELL));
+            program.push(statement(RETURN, ALLOW));
+        }
+        Leaf::TellAlways => program.push(statement(RETURN, TELL)),
         Leaf::TcpOnly => tcp_only(program),
         Leaf::Requests(requests) => {
             program.push(statement(LOAD, low_word_of_argument(1)));

@@ -16,6 +16,7 @@ mod landlock;
 mod name;
 mod namespaces;
 pub mod neighbour;
+mod notify;
 mod orphans;
 mod pattern;
 mod perform;

@@ -24,7 +24,7 @@ use super::supervise::{
     watch_signals,
 };
 use super::watch::{Told, Watcher};
-use super::{doors, filter};
+use super::{doors, filter, notify};
 use crate::seam::{Appeared, Ended, Error, Exceeded, Launch, OpenDoors};
 
 /// From `asm-generic/resource.h`; C libraries disagree about the type.
@@ -50,6 +50,13 @@ pub(crate) fn run(
         command.ruleset = scopes();
     }
     let ruleset = command.ruleset;
+    let mut listening = None;
+    let mut listener = None;
+    if let Some(witness) = &launch.witness {
+        let (started, inner) = notify::listen(witness)?;
+        command.told = Some((notify::program(witness.level), inner));
+        (listening, listener) = (Some(inner), Some(started));
+    }
     task.command = Some(command);
     if controls_terminal {
         task.stopped = call::eventfd().map_err(system("make an event descriptor"))?;
@@ -65,7 +72,10 @@ pub(crate) fn run(
         None => None,
     };
     task.doors = plan.doors.clone().zip(channel);
-    let child = start(&task, plan)?;
+    let child = start(&task, plan);
+    // Or the end of those inside would never show.
+    listening.into_iter().for_each(call::close);
+    let child = child?;
     if let Some([outer, inner]) = channel {
         call::close(inner);
         if doors::received(outer).is_some_and(opened) {
@@ -86,6 +96,8 @@ pub(crate) fn run(
         ended.appeared = last_moment(&mut watcher, &mut patterns, &keeper, &changed);
         ended
     });
+    // What was attempted last is told as well.
+    listener.into_iter().for_each(notify::Listener::join);
     let opened = [signals, task.supervisor, ruleset, task.stopped, child.descriptor];
     for descriptor in opened.into_iter().filter(|descriptor| *descriptor >= 0) {
         call::close(descriptor);
@@ -229,6 +241,7 @@ pub(crate) fn command(plan: &NamespacePlan, launch: &Launch) -> Command {
         arguments: Vector::of(texts(&launch.arguments)),
         environment: Vector::of(texts(&launch.environment)),
         filter: filter::program(&plan.filter),
+        told: None,
         ruleset: -1,
         ends_with: 0,
         new_group: true,

@@ -102,6 +102,12 @@ pub(crate) fn is_directory(opened: Descriptor) -> Outcome<bool> {
     Ok(found.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
+/// Whether the effective user may do what `mode` says: `faccessat2(2)`.
+pub(crate) fn accessible(name: &CStr, mode: i32) -> bool {
+    let given = [flag(libc::AT_FDCWD), path(name), flag(mode), flag(libc::AT_EACCESS)];
+    reads(libc::SYS_faccessat2, arguments(given)).is_ok()
+}
+
 /// `mkdirat(2)`.
 pub(crate) fn mkdirat(directory: Descriptor, name: &CStr, mode: u32) -> Outcome<()> {
     let given = [flag(directory), path(name), mode as usize];

@@ -38,6 +38,67 @@ pub(crate) fn seccomp_filter(program: &[libc::sock_filter]) -> Outcome<()> {
     reads(libc::SYS_seccomp, arguments(given)).map(drop)
 }
 
+/// Installs a filter that tells of calls; where to hear of them.
+pub(crate) fn seccomp_listener(program: &[libc::sock_filter]) -> Outcome<Descriptor> {
+    const SECCOMP_SET_MODE_FILTER: usize = 1;
+    const NEW_LISTENER: usize = 1 << 3;
+    const WAIT_KILLABLE: usize = 1 << 5;
+    let program =
+        libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let install = |flags| {
+        let given = [SECCOMP_SET_MODE_FILTER, flags, pointer(&program)];
+        reads(libc::SYS_seccomp, arguments(given)).map(|fd| fd as Descriptor)
+    };
+    // Kernels before 5.19 cannot wait killably.
+    match install(NEW_LISTENER | WAIT_KILLABLE) {
+        Err(Errno(libc::EINVAL)) => install(NEW_LISTENER),
+        installed => installed,
+    }
+}
+
+/// `struct seccomp_notif`: a call that waits.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Told {
+    pub(crate) id: u64,
+    pub(crate) process: u32,
+    flags: u32,
+    pub(crate) number: i32,
+    architecture: u32,
+    instruction: u64,
+    pub(crate) arguments: [u64; 6],
+}
+
+/// Waits for the next call: `SECCOMP_IOCTL_NOTIF_RECV`.
+pub(crate) fn next_told(listener: Descriptor) -> Outcome<Told> {
+    const RECEIVE: usize = 0xc050_2100;
+    let mut told = Told::default();
+    let given = [flag(listener), RECEIVE, std::ptr::from_mut(&mut told) as usize];
+    // SAFETY: the kernel writes one `struct seccomp_notif`.
+    unsafe { call(libc::SYS_ioctl, arguments(given)) }?;
+    Ok(told)
+}
+
+/// Lets a call go on: `SECCOMP_IOCTL_NOTIF_SEND` with `CONTINUE`.
+pub(crate) fn let_go_on(listener: Descriptor, id: u64) -> Outcome<()> {
+    const SEND: usize = 0xc018_2101;
+    const CONTINUE: u64 = 1;
+    // `struct seccomp_notif_resp`: the error and the flags share a word.
+    let answer = [id, 0, CONTINUE << 32];
+    let given = [flag(listener), SEND, pointer(&answer)];
+    reads(libc::SYS_ioctl, arguments(given)).map(drop)
+}
+
+/// Reads memory of another process; how much. It must not reach over the end of a
+/// page that may be the last.
+pub(crate) fn read_memory(process: i32, address: u64, buffer: &mut [u8]) -> Outcome<usize> {
+    let ours = [buffer.as_mut_ptr() as usize, buffer.len()];
+    let theirs = [address as usize, buffer.len()];
+    let given = [flag(process), pointer(&ours), 1, pointer(&theirs), 1, 0];
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into the buffer.
+    unsafe { call(libc::SYS_process_vm_readv, given) }
+}
+
 /// `landlock_create_ruleset(2)`.
 pub(crate) fn landlock_create_ruleset(ruleset: &LandlockRuleset) -> Outcome<Descriptor> {
     let given = [pointer(ruleset), size_of::<LandlockRuleset>(), 0];

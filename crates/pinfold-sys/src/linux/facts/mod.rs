@@ -125,3 +125,35 @@ pub fn exists(path: &AbsPath) -> bool {
 pub fn is_directory(path: &AbsPath) -> bool {
     std::fs::metadata(super::name::os_path(path)).is_ok_and(|found| found.is_dir())
 }
+
+/// What this process, outside of every sandbox, may do with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    /// Read it.
+    Read,
+    /// Write it.
+    Write,
+    /// Change its mode and times.
+    Own,
+}
+
+/// Whether this process may do that; never when it does not exist.
+pub fn may(path: &AbsPath, may: May) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let name = super::name::c_path(path);
+    match may {
+        May::Read => super::call::accessible(&name, libc::R_OK),
+        May::Write => super::call::accessible(&name, libc::W_OK),
+        May::Own => {
+            let (user, _) = super::call::identity();
+            let found = std::fs::metadata(super::name::os_path(path));
+            found.is_ok_and(|found| user == 0 || found.uid() == user)
+        }
+    }
+}
+
+/// The name of a process; empty when it has ended.
+pub fn name_of(process: i32) -> String {
+    let name = std::fs::read(format!("/proc/{process}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(&name).trim_end().to_owned()
+}

@@ -1,0 +1,205 @@
+//! `--log-denials`: what the sandbox refused, and nothing else.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod world;
+
+use std::path::Path;
+
+use serde_json::Value;
+use world::World;
+
+/// Runs a script with a report; the status, and for each denial what was
+/// attempted, on what, and the option that would allow it.
+fn denied(world: &World, options: &[&str], script: &str) -> (i32, Vec<(String, String, String)>) {
+    let document = world.home().join("outcome.json");
+    let mut arguments = vec!["run", "--json", document.to_str().unwrap()];
+    arguments.extend(options);
+    arguments.extend(["--", "sh", "-c", script]);
+    let output = world.pinfold(&arguments);
+    let outcome: Value =
+        serde_json::from_str(&std::fs::read_to_string(&document).unwrap()).unwrap();
+    let list = outcome["denials"].as_array().unwrap_or_else(|| panic!("{outcome}"));
+    let text = |denial: &Value, name: &str| denial[name].as_str().unwrap().to_owned();
+    let told = list.iter().map(|denial| {
+        let option = format!("--{} {}", text(denial, "option"), text(denial, "allow"));
+        (text(denial, "attempted"), text(denial, "path"), option)
+    });
+    (output.status, told.collect())
+}
+
+fn shown(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_kind_of_refused_change_is_told_with_what_allows_it() {
+    let world = World::new("denials-kinds");
+    let home = world.home();
+    for file in ["old", "mode", "gone", "from"] {
+        std::fs::write(home.join(file), "kept").unwrap();
+    }
+    std::fs::create_dir(home.join("empty")).unwrap();
+    let above = format!("--write {}", shown(&home));
+    let own = |name: &str| format!("--write {}", shown(&home.join(name)));
+    for (script, attempted, name, option) in [
+        ("echo x >~/new", "write", "new", above.clone()),
+        ("echo x >>~/old", "write", "old", own("old")),
+        ("mkdir ~/made", "create", "made", above.clone()),
+        ("ln -s x ~/link", "create", "link", above.clone()),
+        ("ln ok ~/hard", "create", "hard", above.clone()),
+        ("mkfifo ~/pipe", "create", "pipe", above.clone()),
+        ("rm -f ~/gone", "remove", "gone", above.clone()),
+        ("rmdir ~/empty", "remove", "empty", above.clone()),
+        (
+            "python3 -c 'import os; os.rename(os.path.expanduser(\"~/from\"), \"to\")'",
+            "remove",
+            "from",
+            above.clone(),
+        ),
+        ("chmod 777 ~/mode", "change", "mode", own("mode")),
+        ("touch -d 2001-01-01 ~/mode", "write", "mode", own("mode")),
+        (
+            "python3 -c 'import os; os.truncate(os.path.expanduser(\"~/old\"), 0)'",
+            "write",
+            "old",
+            own("old"),
+        ),
+        ("cd ~ && echo x >relative", "write", "relative", above.clone()),
+        ("test -w ~/old", "write", "old", own("old")),
+    ] {
+        world.file("ok", "");
+        let (_, told) = denied(&world, &["--log-denials"], script);
+        let expected = (attempted.to_owned(), shown(&home.join(name)), option);
+        assert!(told.contains(&expected), "{script}: {told:?}");
+        assert!(told.iter().all(|(_, path, _)| *path == expected.1), "{script}: {told:?}");
+    }
+    assert_eq!(std::fs::read_to_string(home.join("old")).unwrap(), "kept");
+}
+
+#[test]
+fn what_is_allowed_or_impossible_anyway_is_not_told() {
+    let world = World::new("denials-none");
+    let home = world.home();
+    std::fs::write(home.join("there"), "").unwrap();
+    for script in [
+        "echo x >made; mkdir directory; mv made directory/; rm -r directory",
+        "echo x >/dev/null; echo y >/tmp/private; python3 -c 'print(1)'",
+        "mkdir -p ~; mkdir ~/there; true",
+        "rm -f ~/missing; echo x >~/missing/file; chmod 1 ~/missing; true",
+        "echo x >/proc/self/comm; true",
+    ] {
+        let (_, told) = denied(&world, &["--log-denials"], script);
+        assert_eq!(told, [], "{script}");
+    }
+}
+
+#[test]
+fn what_the_user_could_not_do_outside_either_is_not_told() {
+    let world = World::new("denials-other");
+    let owned_by_root = !std::fs::metadata("/etc/passwd")
+        .is_ok_and(|found| std::os::unix::fs::MetadataExt::uid(&found) == own_user(&world));
+    let (_, told) = denied(&world, &["--log-denials"], "echo x >>/etc/passwd; mkdir /etc/made");
+    assert_eq!(told.is_empty(), owned_by_root, "{told:?}");
+}
+
+fn own_user(world: &World) -> u32 {
+    world.outside("id -u").trim().parse().unwrap()
+}
+
+#[test]
+fn the_suggested_option_is_enough() {
+    let world = World::new("denials-enough");
+    let home = world.home();
+    let script = "echo x >~/new && mkdir ~/made";
+    let (status, told) = denied(&world, &["--log-denials"], script);
+    assert_ne!(status, 0);
+    let (option, path) = told[0].2.split_once(' ').unwrap();
+    let (status, told) = denied(&world, &["--log-denials", option, path], script);
+    assert_eq!((status, told), (0, vec![]));
+    assert!(home.join("made").is_dir());
+}
+
+#[test]
+fn refused_reads_and_programs_are_told_at_the_level_of_opens() {
+    let world = World::new("denials-reads");
+    world.file("secret", "hidden");
+    world.file("tool", "#!/bin/sh\n");
+    world.outside("chmod +x tool");
+    let options = ["--deny", "secret", "--deny", "tool"];
+    let script = "cat secret; ./tool";
+    let (_, told) = denied(&world, &[&["--report", "opens"][..], &options].concat(), script);
+    let secret = shown(&world.path("secret"));
+    let tool = shown(&world.path("tool"));
+    assert_eq!(
+        told,
+        [
+            (String::from("read"), secret.clone(), format!("--read {secret}")),
+            (String::from("execute"), tool.clone(), format!("--read {tool}")),
+        ]
+    );
+    let (_, told) = denied(&world, &[&["--log-denials"][..], &options].concat(), script);
+    assert_eq!(told, [], "the level of writes does not look at reads");
+}
+
+#[test]
+fn the_same_denial_is_told_once_and_the_list_has_an_end() {
+    let world = World::new("denials-many");
+    let script = "for i in 1 2 3; do mkdir ~/same; done; \
+                  i=0; while [ $i -lt 300 ]; do true >~/n$i; i=$((i+1)); done";
+    let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
+    let output = world.output(command.args(["run", "--log-denials", "--", "sh", "-c", script]));
+    let told: Vec<&str> =
+        output.stderr.lines().filter(|line| line.starts_with("pinfold: denied")).collect();
+    assert_eq!(told.len(), 200, "{}", output.stderr);
+    assert!(told[0].contains("denied 3x create"), "{}", told[0]);
+    assert!(output.stderr.contains("pinfold: and 101 more"), "{}", output.stderr);
+}
+
+#[test]
+fn a_report_inside_a_report_says_that_there_is_none() {
+    let world = World::new("denials-nested");
+    let binary = env!("CARGO_BIN_EXE_pinfold");
+    let script = format!("{binary} run --log-denials -- sh -c 'echo ran; echo x >/etc/planted'");
+    let settings = "permissions.nested={extends=\":workspace\",user_namespaces=true}";
+    let output = world.pinfold(&[
+        "run",
+        "-c",
+        settings,
+        "-p",
+        "nested",
+        "--log-denials",
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ]);
+    if output.stdout != "ran\n" {
+        // Some hosts have no namespaces within namespaces.
+        assert!(output.stderr.contains("error: "), "{}", output.stderr);
+        return;
+    }
+    assert!(output.stderr.contains("what was denied is not known"), "{}", output.stderr);
+    assert!(!Path::new("/etc/planted").exists());
+}
+
+#[test]
+fn why_repeats_the_last_denials_as_options_and_as_rules() {
+    let world = World::new("denials-why");
+    let none = world.pinfold(&["why"]);
+    assert_eq!(none.status, 125, "{}", none.stdout);
+    let home = world.home();
+    world.pinfold(&["run", "--log-denials", "--", "mkdir", home.join("made").to_str().unwrap()]);
+    world.pinfold(&["run", "--log-denials", "--", "true"]);
+    let why = world.pinfold(&["why"]);
+    let home = shown(&home);
+    for expected in [
+        format!("create \"{home}/made\" by \"mkdir\": read \"/\" (built-in :workspace)"),
+        format!("  --write \"{home}\""),
+        String::from("  [permissions.NAME.filesystem]"),
+        format!("  \"{home}\" = \"write\""),
+    ] {
+        assert!(why.stdout.contains(&expected), "{expected}\n{}", why.stdout);
+    }
+    let mode = world.outside("stat -c %a ~/.local/state/pinfold/denials.json");
+    assert_eq!(mode.trim(), "600");
+}

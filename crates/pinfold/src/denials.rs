@@ -1,0 +1,171 @@
+//! Collects what the sandbox refused while a command runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pinfold_policy::denial::{Attempted, Denial, refusal};
+use pinfold_policy::path::AbsPath;
+use pinfold_policy::profile::Profile;
+use pinfold_sys::facts::{self, May};
+use pinfold_sys::{Act, Attempt, Error, Level, Witness};
+
+/// The most denials that are kept of one run.
+pub const MOST_DENIALS: usize = 200;
+
+/// The most attempts that are remembered as harmless.
+const MOST_HARMLESS: usize = 100_000;
+
+/// The denials of one run, in the order of their first attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Denials {
+    /// At most [`MOST_DENIALS`].
+    pub list: Vec<Denial>,
+    /// How many different ones were not kept.
+    pub omitted: usize,
+    /// Why nothing could be heard of, if so.
+    pub unheard: Option<String>,
+}
+
+/// Files that every command may use, whatever the rules for their directory: they
+/// are devices, or the kernel's own.
+const APART: [&[u8]; 3] = [b"/dev", b"/proc", b"/sys"];
+
+pub(crate) struct Recorder {
+    profile: Profile,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    denials: Denials,
+    /// Where in the list.
+    places: BTreeMap<(Attempted, AbsPath), usize>,
+    harmless: BTreeSet<(Act, Vec<u8>)>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Recorder {
+    pub(crate) fn new(profile: &Profile) -> Arc<Recorder> {
+        Arc::new(Recorder { profile: profile.clone(), seen: Mutex::default() })
+    }
+
+    /// Hears of attempts for this recorder.
+    pub(crate) fn witness(self: &Arc<Recorder>, level: Level) -> Witness {
+        let recorder = self.clone();
+        Witness { level, tell: Arc::new(move |told| recorder.hear(told)) }
+    }
+
+    pub(crate) fn denials(&self) -> Denials {
+        locked(&self.seen).denials.clone()
+    }
+
+    fn hear(&self, told: Result<Attempt, Error>) {
+        let attempt = match told {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                locked(&self.seen).denials.unheard = Some(error.to_string());
+                return;
+            }
+        };
+        let mut seen = locked(&self.seen);
+        let key = (attempt.act, attempt.path);
+        if seen.harmless.contains(&key) {
+            return;
+        }
+        match self.judged(key.0, &key.1) {
+            Some(denial) => seen.add(denial, attempt.process),
+            // What is made later may be refused later.
+            None if seen.harmless.len() < MOST_HARMLESS && key.0 != Act::Make => {
+                seen.harmless.insert(key);
+            }
+            None => {}
+        }
+    }
+
+    /// The denial that an attempt meets, if the sandbox is what refuses it.
+    fn judged(&self, act: Act, given: &[u8]) -> Option<Denial> {
+        let given = AbsPath::posix(given).ok()?;
+        if APART
+            .iter()
+            .any(|apart| AbsPath::posix(*apart).is_ok_and(|apart| given.starts_with(&apart)))
+        {
+            return None;
+        }
+        let path = real(&given, act)?;
+        let exists = facts::exists(&path);
+        let attempted = match act {
+            Act::Read => Attempted::Read,
+            Act::Execute => Attempted::Execute,
+            Act::Write => Attempted::Write,
+            // There, the kernel says that it exists, in a sandbox or not.
+            Act::Make if exists => return None,
+            Act::Make => Attempted::Create,
+            Act::Remove => Attempted::Remove,
+            Act::Change => Attempted::Change,
+        };
+        let (verdict, allow) = refusal(&self.profile, attempted, &path, exists)?;
+        if !could(attempted, &path, exists) {
+            return None;
+        }
+        Some(Denial {
+            attempted,
+            path,
+            program: String::new(),
+            process: 0,
+            count: 1,
+            rule: verdict.rule,
+            origin: verdict.origin,
+            allow,
+        })
+    }
+}
+
+impl Seen {
+    fn add(&mut self, denial: Denial, process: i32) {
+        let key = (denial.attempted, denial.path.clone());
+        if let Some(place) = self.places.get(&key) {
+            if let Some(known) = self.denials.list.get_mut(*place) {
+                known.count += 1;
+            }
+            return;
+        }
+        let place = self.denials.list.len();
+        if place == MOST_DENIALS {
+            self.denials.omitted += 1;
+            return;
+        }
+        self.places.insert(key, place);
+        self.denials.list.push(Denial { program: facts::name_of(process), process, ..denial });
+    }
+}
+
+/// The path with links resolved: rules hold for what a path is. What names a name,
+/// rather than a file, keeps its last part.
+fn real(given: &AbsPath, act: Act) -> Option<AbsPath> {
+    let resolve = |path: &AbsPath| {
+        let real = std::fs::canonicalize(OsStr::from_bytes(path.as_bytes())).ok()?;
+        AbsPath::posix(real.as_os_str().as_bytes()).ok()
+    };
+    let whole = match act {
+        Act::Remove | Act::Make => None,
+        Act::Read | Act::Execute | Act::Write | Act::Change => resolve(given),
+    };
+    whole.or_else(|| resolve(&given.parent()?)?.join(given.name()?).ok())
+}
+
+/// Whether the user could do it outside.
+fn could(attempted: Attempted, path: &AbsPath, exists: bool) -> bool {
+    let above = || path.parent().is_some_and(|above| facts::may(&above, May::Write));
+    match attempted {
+        Attempted::Read | Attempted::Execute => facts::may(path, May::Read),
+        Attempted::Write if exists => facts::may(path, May::Write),
+        Attempted::Remove => exists && above(),
+        Attempted::Write | Attempted::Create => above(),
+        Attempted::Change => facts::may(path, May::Own),
+    }
+}
