@@ -11,10 +11,12 @@ use pinfold_policy::config::tree;
 use pinfold_policy::config::{Layer, Source};
 use pinfold_policy::explain;
 use pinfold_policy::gap;
-use pinfold_policy::host::{EntryKind, GlobMatch, LinuxHost, MacHost, PathFact, PathKind};
+use pinfold_policy::host::{
+    EntryKind, GlobMatch, LinuxHost, MacHost, PathFact, PathKind, WindowsHost, WindowsLevel,
+};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{compile, directories_to_list, paths_of_interest};
-use pinfold_policy::plan::macos;
+use pinfold_policy::plan::{macos, windows};
 use pinfold_policy::profile::{FsTarget, Profile};
 use pinfold_policy::repository::{GitDirectory, GitEntry, Repository};
 use pinfold_policy::resolve::{Context, Request, prepare};
@@ -60,6 +62,7 @@ fn check(case: &Path) -> Option<String> {
     let profile = profile(case, &host);
     let facts = facts(&profile, &host);
     let (plan, gaps) = compile(&profile, &facts);
+    let windows = windows(&profile, &facts);
     let (mac_plan, mac_gaps) = macos::compile(&profile, &MacHost { paths: facts.paths });
     for gap in gaps.iter().chain(&mac_gaps) {
         assert!(gap::NAMES.contains(&gap.name), "{} is in no list", gap.name);
@@ -68,6 +71,7 @@ fn check(case: &Path) -> Option<String> {
     let produced = [
         ("macos.sbpl", [macos::render(&mac_plan), mac_gaps].concat()),
         ("linux.txt", format!("{}{}", explain::plan(&plan), explain::gaps(&gaps))),
+        ("windows.txt", windows),
         ("explain.txt", explain::profile(&profile)),
     ];
     let mut wrong = String::new();
@@ -82,6 +86,22 @@ fn check(case: &Path) -> Option<String> {
         }
     }
     (!wrong.is_empty()).then_some(wrong)
+}
+
+/// Both levels, as if the host's files were those of a Windows.
+fn windows(profile: &Profile, facts: &LinuxHost) -> String {
+    let mut text = String::new();
+    for level in [WindowsLevel::RestrictedToken, WindowsLevel::Account { proxy_port: 4128 }] {
+        let host = WindowsHost {
+            level,
+            paths: facts.paths.clone(),
+            glob_matches: facts.glob_matches.clone(),
+            world_writable: Vec::new(),
+        };
+        let (plan, gaps) = windows::compile(profile, &host);
+        text.push_str(&format!("{level:?}\n{}{}\n", windows::render(&plan), explain::gaps(&gaps)));
+    }
+    text
 }
 
 fn profile(case: &Path, host: &Host) -> Profile {

@@ -42,6 +42,15 @@ pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
         ));
     }
     let limits = &profile.limits;
+    if limits.tmp_size.is_some() {
+        gaps.push(gap(
+            "tmp-size",
+            String::from("limits.tmp_size"),
+            None,
+            "there is no private directory to bound",
+            "remove the limit",
+        ));
+    }
     for (set, rule) in [
         (limits.processes.is_some(), "limits.processes"),
         (limits.memory.is_some(), "limits.memory"),

@@ -129,14 +129,18 @@ impl Writer {
                 }
                 inside => inside,
             };
+            if let Some((root, capability)) = &inside {
+                self.hold(path, root, capability);
+            }
+            // No entry is put on the root of a volume, and none that is inherited.
             if path.is_root() || outer == Some(*access) {
                 continue;
             }
             if let WindowsLevel::Account { .. } = self.level {
                 self.group(path, *access);
             }
-            if let Some((root, capability)) = inside {
-                self.capability(path, *access, &root, &capability);
+            if let Some((_, capability)) = &inside {
+                self.capability(path, *access, capability);
             }
         }
         capabilities.into_iter().map(|(_, capability)| capability).collect()
@@ -153,18 +157,21 @@ impl Writer {
     }
 
     /// What a token with this capability may write.
-    fn capability(&mut self, path: &AbsPath, access: Access, root: &AbsPath, capability: &str) {
-        let trustee = Trustee::Capability(String::from(capability));
+    fn capability(&mut self, path: &AbsPath, access: Access, capability: &str) {
         let (kind, mask) = match access {
             Access::Write => (EntryKind::Allow, mask::MODIFY),
             Access::Read | Access::Deny => (EntryKind::Deny, mask::WRITE),
         };
-        self.add(path, kind, trustee.clone(), (mask, Inherit::Tree));
-        // A rule stays with its object, so nothing may take the object's place:
-        // what leads to it keeps its name.
+        let trustee = Trustee::Capability(String::from(capability));
+        self.add(path, kind, trustee, (mask, Inherit::Tree));
+    }
+
+    /// A rule stays with its object, so nothing may take the object's place:
+    /// what leads to it keeps its name.
+    fn hold(&mut self, path: &AbsPath, root: &AbsPath, capability: &str) {
         for above in path.ancestors().take_while(|above| above.starts_with(root)) {
-            let alone = (mask::DELETE, Inherit::Object);
-            self.add(&above, EntryKind::Deny, trustee.clone(), alone);
+            let trustee = Trustee::Capability(String::from(capability));
+            self.add(&above, EntryKind::Deny, trustee, (mask::DELETE, Inherit::Object));
         }
     }
 

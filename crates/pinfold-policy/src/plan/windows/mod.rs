@@ -12,6 +12,10 @@ mod gaps;
 mod sid;
 mod text;
 
+pub mod block;
+pub mod frame;
+pub mod quote;
+
 pub use compile::compile;
 use sid::capability;
 pub use text::{render, sddl};
