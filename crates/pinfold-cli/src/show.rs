@@ -6,11 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use pinfold::policy::config::{Diagnostic, File};
 use pinfold::policy::decide::{Operation, decide};
 use pinfold::policy::explain;
-use pinfold::policy::host::MacHost;
+use pinfold::policy::host::{MacHost, WindowsHost, WindowsLevel};
 use pinfold::policy::net::parse_destination;
 use pinfold::policy::path::{AbsPath, Quoted};
 use pinfold::policy::plan::linux::paths_of_interest;
-use pinfold::policy::plan::macos;
+use pinfold::policy::plan::{macos, windows};
 use pinfold::policy::profile::Profile;
 use pinfold::policy::resolve::{Request, builtin};
 use pinfold::{Caller, Error, Options, Sandbox, Sources};
@@ -41,11 +41,32 @@ pub(crate) fn explain(parsed: &Parsed) -> Result<i32, Failure> {
                     text.push('\n');
                     text.push_str(&explain::gaps(&gaps));
                 }
+                System::Windows => text.push_str(&windows_plans(sandbox.profile())),
             }
             print(&text)
         }
         [thing, ..] => print(&verdict(sandbox.profile(), &caller, thing.as_bytes())?),
     }
+}
+
+/// The plans of both levels.
+fn windows_plans(profile: &Profile) -> String {
+    let facts = pinfold_sys::facts::host(profile);
+    let mut host = WindowsHost {
+        level: WindowsLevel::RestrictedToken,
+        paths: facts.paths,
+        glob_matches: facts.glob_matches,
+        world_writable: Vec::new(),
+    };
+    let mut text = String::new();
+    let account = WindowsLevel::Account { proxy_port: windows::PROXY_PORT };
+    for (name, level) in [("without set-up", host.level), ("after pinfold setup", account)] {
+        host.level = level;
+        let (plan, gaps) = windows::compile(profile, &host);
+        let plan = windows::render(&plan);
+        text.push_str(&format!("{name}\n{plan}{}\n", explain::gaps(&gaps)));
+    }
+    text
 }
 
 /// A system whose plans this version can compile.
@@ -54,6 +75,8 @@ enum System {
     Here,
     /// From this host's files, as if it was a Mac.
     MacOs,
+    /// From this host's files, as if it was a Windows.
+    Windows,
 }
 
 /// The system to explain for.
@@ -63,9 +86,10 @@ fn platform(parsed: &Parsed) -> Result<System, Failure> {
         None => Ok(System::Here),
         Some(system) if system == here => Ok(System::Here),
         Some("macos") => Ok(System::MacOs),
-        Some(system @ ("linux" | "windows")) => Err(failed(
+        Some("windows") => Ok(System::Windows),
+        Some(system @ "linux") => Err(failed(
             &format!("cannot show the plan for {system}: this version compiles none here"),
-            "leave out --platform, or ask for macos",
+            "leave out --platform, or ask for macos or windows",
         )),
         Some(system) => Err(usage(
             &format!("unknown system {}", Quoted(system.as_bytes())),

@@ -202,6 +202,7 @@ fn explain_tells_paths_hosts_and_variables_apart() {
         check(&world, &["explain", thing], 0, &[expected]);
     }
     check(&world, &["explain", "--platform", "linux", "PATH"], 0, &["variable \"PATH\""]);
+    check(&world, &["explain", "--platform", "windows"], 0, &["account Caller", "account Offline"]);
 }
 
 #[test]

@@ -91,7 +91,9 @@ fn check(case: &Path) -> Option<String> {
 /// Both levels, as if the host's files were those of a Windows.
 fn windows(profile: &Profile, facts: &LinuxHost) -> String {
     let mut text = String::new();
-    for level in [WindowsLevel::RestrictedToken, WindowsLevel::Account { proxy_port: 4128 }] {
+    for level in
+        [WindowsLevel::RestrictedToken, WindowsLevel::Account { proxy_port: windows::PROXY_PORT }]
+    {
         let host = WindowsHost {
             level,
             paths: facts.paths.clone(),

@@ -166,3 +166,5 @@ pub const GROUP: &str = "PinfoldSandbox";
 pub const OFFLINE: &str = "PinfoldOffline";
 /// The account that only reaches the proxy.
 pub const PROXY: &str = "PinfoldProxy";
+/// The loopback port of the proxy that set-up opens unless it is told another.
+pub const PROXY_PORT: u16 = 41_830;
