@@ -6,9 +6,10 @@ use crate::config::diagnostic::nearest;
 use crate::origin::Origin;
 
 /// The name of every gap that there can be on any system, sorted.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 30] = [
     "attributes",
     "datagrams",
+    "deny-read",
     "entries",
     "existence",
     "host-rules",
@@ -19,6 +20,8 @@ pub const NAMES: [&str; 23] = [
     "memory",
     "missing-path",
     "moved-into-place",
+    "network",
+    "open-network",
     "overlapping-patterns",
     "pattern",
     "pattern-exception",
@@ -26,10 +29,14 @@ pub const NAMES: [&str; 23] = [
     "private-tmp",
     "processes",
     "processes-visible",
+    "restricted-read",
     "shared-memory",
     "survivors",
+    "tmp-size",
     "unix-sockets",
     "user-namespaces",
+    "volume-root",
+    "world-writable",
 ];
 
 /// What to write instead of a name that is none of [`NAMES`]; nothing for one
