@@ -13,8 +13,10 @@ mod sid;
 mod text;
 
 pub mod block;
+pub mod entries;
 pub mod frame;
 pub mod quote;
+pub mod setup;
 
 pub use compile::compile;
 use sid::capability;
