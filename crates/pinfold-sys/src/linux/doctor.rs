@@ -1,4 +1,5 @@
-//! Tries every ingredient of the sandbox and names what is missing.
+//! Tries every ingredient of the sandbox and names what is missing, from the
+//! error number of the very call that failed.
 
 use std::fs;
 
@@ -9,6 +10,8 @@ use pinfold_policy::plan::linux::{
 use pinfold_policy::profile::Limits;
 
 use super::call::{self, LandlockRuleset};
+use super::raw::Errno;
+use super::trial::{self, Act};
 use crate::seam::{Error, Launch, describe};
 
 /// One ingredient.
@@ -28,19 +31,47 @@ pub struct Check {
 
 /// Tries everything. Each trial ends before this returns and leaves nothing.
 pub fn doctor() -> Vec<Check> {
-    vec![namespaces(Network::Own), landlock(), kernel()]
+    let user = libc::CLONE_NEWUSER;
+    let processes = user | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+    let trials: [(&'static str, i32, Act); 10] = [
+        ("user namespace", user, trial::nothing),
+        ("mount namespace", user | libc::CLONE_NEWNS, trial::nothing),
+        ("process namespace", user | libc::CLONE_NEWPID, trial::nothing),
+        ("network namespace", user | libc::CLONE_NEWNET, trial::nothing),
+        ("ipc namespace", user | libc::CLONE_NEWIPC, trial::nothing),
+        ("uts namespace", user | libc::CLONE_NEWUTS, trial::nothing),
+        ("cgroup namespace", user | libc::CLONE_NEWCGROUP, trial::nothing),
+        ("read-only mounts", user | libc::CLONE_NEWNS, trial::read_only_mounts),
+        ("own /proc", processes, trial::own_proc),
+        ("system-call filter", 0, trial::open_filter),
+    ];
+    let mut checks: Vec<Check> = trials
+        .map(|(name, namespaces, act)| ingredient(name, trial::trial(namespaces, act)))
+        .into();
+    checks.extend([sandbox(), notification(), landlock(), kernel()]);
+    checks
+}
+
+fn ingredient(name: &'static str, tried: Result<(), Errno>) -> Check {
+    let (detail, remedy) = match tried {
+        Ok(()) => (String::from("works"), None),
+        Err(Errno(code)) => {
+            let (cause, remedy) = cause(code);
+            (format!("{}: {cause}", describe(code)), Some(remedy))
+        }
+    };
+    Check { name, works: tried.is_ok(), needed: true, detail, remedy }
 }
 
 /// Runs a program that does nothing in a whole sandbox.
-fn namespaces(network: Network) -> Check {
+fn sandbox() -> Check {
     let check = |works: bool, detail: String, remedy: Option<String>| Check {
-        name: "namespaces",
+        name: "all together",
         works,
         needed: true,
         detail,
         remedy,
     };
-    let plan = trial(network);
     let launch = Launch {
         // Nothing is executed: that the program is missing is the last thing
         // that can go wrong.
@@ -51,16 +82,23 @@ fn namespaces(network: Network) -> Check {
         kept: None,
         witness: None,
     };
-    match super::run(&Plan::Namespaces(plan), &launch, &mut |_| true) {
-        Err(Error::Execute { .. }) | Ok(_) => check(true, String::from("all of them work"), None),
+    let plan = Plan::Namespaces(plan(Network::Own));
+    match super::run(&plan, &launch, &mut |_| true) {
+        Err(Error::Execute { .. }) | Ok(_) => check(true, String::from("works"), None),
         Err(error) => {
-            let (cause, remedy) = cause(&error);
+            let code = match &error {
+                Error::Closed { code, .. }
+                | Error::System { code, .. }
+                | Error::Path { code, .. } => *code,
+                _ => 0,
+            };
+            let (cause, remedy) = cause(code);
             check(false, format!("{error}: {cause}"), Some(remedy))
         }
     }
 }
 
-fn trial(network: Network) -> NamespacePlan {
+fn plan(network: Network) -> NamespacePlan {
     let mount = |path: &str, action: MountAction| {
         AbsPath::posix(path).ok().map(|path| Mount { path, kind: MountKind::Directory, action })
     };
@@ -80,71 +118,82 @@ fn trial(network: Network) -> NamespacePlan {
     }
 }
 
-/// Why namespaces are closed, and what opens them.
-pub(crate) fn cause(error: &Error) -> (String, String) {
-    let setting = |name: &str| {
-        fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|text| text.trim().to_string())
+/// Why a call failed with this error number, and what to do about it.
+fn cause(code: i32) -> (String, String) {
+    let (cause, remedy) = match code {
+        libc::ENOSPC if setting("user/max_user_namespaces").as_deref() == Some("0") => {
+            ("user.max_user_namespaces is 0", "as root: sysctl -w user.max_user_namespaces=15000")
+        }
+        libc::ENOSPC | libc::EUSERS => (
+            "too many namespaces exist, or they are nested too deeply",
+            "end other sandboxes, or as root raise the limits in /proc/sys/user",
+        ),
+        // A new one is also refused where the old one cannot be seen.
+        libc::ENOENT | libc::EPERM if !fs::exists("/proc/self/status").unwrap_or(false) => {
+            ("/proc is not mounted", "as root: mount -t proc proc /proc")
+        }
+        libc::EPERM | libc::EACCES => return refused(),
+        libc::EINVAL | libc::ENOSYS => (
+            "the kernel was built without it, or is too old",
+            "use Linux 5.12 or later with namespaces and seccomp",
+        ),
+        libc::ENOMEM | libc::EAGAIN => (
+            "memory or processes have run out",
+            "free some, or raise \"ulimit -v\" and \"ulimit -u\"",
+        ),
+        _ => ("the cause is not known", "check the kernel: Linux 5.12 or later is needed"),
     };
-    if !fs::exists("/proc/self/status").unwrap_or(false) {
-        return (
-            String::from("/proc is not mounted"),
-            String::from("mount it: mount -t proc proc /proc"),
-        );
-    }
-    if setting("user/max_user_namespaces").as_deref() == Some("0") {
-        return (
-            String::from("user.max_user_namespaces is 0"),
-            String::from("as root: sysctl -w user.max_user_namespaces=15000"),
-        );
-    }
-    if setting("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
-        return (
-            String::from("kernel.unprivileged_userns_clone is 0"),
-            String::from("as root: sysctl -w kernel.unprivileged_userns_clone=1"),
-        );
-    }
-    if setting("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+    (cause.into(), remedy.into())
+}
+
+/// Who refuses: the error number alone does not tell a setting from a filter.
+fn refused() -> (String, String) {
+    let is = |name: &str, value: &str| setting(name).as_deref() == Some(value);
+    let (cause, remedy) = if is("kernel/unprivileged_userns_clone", "0") {
+        (
+            "kernel.unprivileged_userns_clone is 0",
+            "as root: sysctl -w kernel.unprivileged_userns_clone=1",
+        )
+    } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
         return (
             String::from("AppArmor restricts user namespaces of ordinary users"),
-            String::from(
-                "as root, install a profile for pinfold that allows \"userns,\", or run: \
-                 sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-            ),
+            apparmor_profile(),
         );
-    }
-    if fs::exists("/.dockerenv").unwrap_or(false)
-        || fs::exists("/run/.containerenv").unwrap_or(false)
-    {
-        return (
-            String::from("the container closes them"),
-            String::from(
-                "start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined",
-            ),
-        );
-    }
-    if is_chroot() {
-        return (
-            String::from("this process is in a chroot"),
-            String::from("enter it with pivot_root, or run pinfold outside of it"),
-        );
-    }
-    let code = match error {
-        Error::Closed { code, .. } | Error::System { code, .. } | Error::Path { code, .. } => *code,
-        _ => 0,
+    } else if in_container() {
+        (
+            "the container's filter, or what covers its /proc, refuses it",
+            "docker run or podman run: add --security-opt seccomp=unconfined --security-opt \
+             systempaths=unconfined, with AppArmor --security-opt apparmor=unconfined as well",
+        )
+    } else if is_chroot() {
+        ("this process is in a chroot", "enter it with pivot_root, or run pinfold outside of it")
+    } else {
+        (
+            "a system-call filter or a security module refuses it",
+            "let this process use clone, unshare, mount and mount_setattr in namespaces of its own",
+        )
     };
-    match code {
-        libc::EPERM | libc::EACCES => (
-            String::from("a system-call filter or a security module refuses them"),
-            String::from(
-                "allow clone, unshare, mount and setns with CLONE_NEWUSER for this process",
-            ),
-        ),
-        libc::ENOSPC => (
-            String::from("too many namespaces exist, or they are nested too deeply"),
-            String::from("end other sandboxes, or as root raise user.max_user_namespaces"),
-        ),
-        code => (describe(code), String::from("check the kernel: Linux 5.12 or later is needed")),
-    }
+    (cause.into(), remedy.into())
+}
+
+fn apparmor_profile() -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/pinfold".into());
+    format!(
+        "as root, write this to /etc/apparmor.d/pinfold and run \"apparmor_parser -r \
+         /etc/apparmor.d/pinfold\":\n\
+         abi <abi/4.0>,\n\
+         include <tunables/global>\n\
+         profile pinfold \"{}\" flags=(unconfined) {{\n  userns,\n}}",
+        program.display()
+    )
+}
+
+fn setting(name: &str) -> Option<String> {
+    fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|text| text.trim().to_string())
+}
+
+fn in_container() -> bool {
+    ["/.dockerenv", "/run/.containerenv"].iter().any(|name| fs::exists(name).unwrap_or(false))
 }
 
 fn is_chroot() -> bool {
@@ -153,6 +202,13 @@ fn is_chroot() -> bool {
     matches!((identity("/"), identity("/proc/1/root")), (Some(own), Some(first)) if own != first)
         || fs::read_to_string("/proc/self/mountinfo")
             .is_ok_and(|mounts| !mounts.lines().any(|line| line.split(' ').nth(4) == Some("/")))
+}
+
+fn notification() -> Check {
+    let actions = setting("kernel/seccomp/actions_avail").unwrap_or_default();
+    let works = actions.split(' ').any(|action| action == "user_notif");
+    let detail = if works { "works" } else { "the kernel offers none; nothing depends on it" };
+    Check { name: "filter notification", works, needed: false, detail: detail.into(), remedy: None }
 }
 
 fn landlock() -> Check {

@@ -26,6 +26,7 @@ mod shared;
 mod steps;
 mod supervise;
 pub mod terminal;
+mod trial;
 mod watch;
 
 pub use call::Size;
