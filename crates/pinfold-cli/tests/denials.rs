@@ -160,7 +160,8 @@ fn a_report_inside_a_report_says_that_there_is_none() {
     let world = World::new("denials-nested");
     let binary = env!("CARGO_BIN_EXE_pinfold");
     let script = format!("{binary} run --log-denials -- sh -c 'echo ran; echo x >/etc/planted'");
-    let settings = "permissions.nested={extends=\":workspace\",user_namespaces=true}";
+    let settings =
+        "permissions.nested={extends=\":workspace\",user_namespaces=true,private_tmp=false}";
     let output = world.pinfold(&[
         "run",
         "-c",
