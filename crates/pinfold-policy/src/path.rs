@@ -27,6 +27,9 @@ pub enum PathError {
     Nul,
     /// `..` climbs above the root.
     AboveRoot,
+    /// Windows would take a name for another one: a device, a stream of a file,
+    /// or the same name without the dots and spaces at its end.
+    Name,
 }
 
 impl fmt::Display for PathError {
@@ -36,6 +39,7 @@ impl fmt::Display for PathError {
             PathError::Relative => "the path is relative",
             PathError::Nul => "the path holds a NUL byte",
             PathError::AboveRoot => "the path climbs above the root",
+            PathError::Name => "Windows takes a name in it for another file, a stream or a device",
         })
     }
 }
@@ -169,6 +173,9 @@ impl AbsPath {
             match name {
                 b"" | b"." => {}
                 b".." => *self = self.parent().ok_or(PathError::AboveRoot)?,
+                name if style == PathStyle::Windows && is_ambiguous(name) => {
+                    return Err(PathError::Name);
+                }
                 name => {
                     if self.bytes.last() != Some(&separator(self.style)) {
                         self.bytes.push(separator(self.style));
@@ -251,6 +258,21 @@ fn is_separator(style: PathStyle, byte: u8) -> bool {
     byte == b'/' || (style == PathStyle::Windows && byte == b'\\')
 }
 
+/// Whether Windows would open something else than a file of exactly this name.
+fn is_ambiguous(name: &[u8]) -> bool {
+    let stem = name.split(|byte| *byte == b'.').next().unwrap_or_default().trim_ascii_end();
+    let device = match stem.to_ascii_uppercase().as_slice() {
+        b"CON" | b"PRN" | b"AUX" | b"NUL" | b"CONIN$" | b"CONOUT$" => true,
+        [b'C', b'O', b'M', digit] | [b'L', b'P', b'T', digit] => digit.is_ascii_digit(),
+        // Superscript digits name ports, too.
+        [b'C', b'O', b'M', 0xc2, digit] | [b'L', b'P', b'T', 0xc2, digit] => {
+            matches!(digit, 0xb2 | 0xb3 | 0xb9)
+        }
+        _ => false,
+    };
+    device || name.contains(&b':') || matches!(name.last(), Some(b'.' | b' '))
+}
+
 fn same_name(style: PathStyle, left: &[u8], right: &[u8]) -> bool {
     match style {
         PathStyle::Posix => left == right,
@@ -271,22 +293,32 @@ fn split_prefix(style: PathStyle, bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 }
 
 fn split_windows_prefix(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let bytes = bytes.strip_prefix(br"\\?\").unwrap_or(bytes);
+    let bytes = match bytes.strip_prefix(br"\\?\") {
+        Some([b'U' | b'u', b'N' | b'n', b'C' | b'c', b'\\', share @ ..]) => {
+            return split_share(share);
+        }
+        Some(verbatim) => verbatim,
+        None => bytes,
+    };
     match bytes {
         [drive, b':', b'\\' | b'/', rest @ ..] if drive.is_ascii_alphabetic() => {
             Some((vec![drive.to_ascii_uppercase(), b':', b'\\'], rest))
         }
-        [b'\\' | b'/', b'\\' | b'/', rest @ ..] => {
-            let mut parts = rest.splitn(3, |b| *b == b'\\' || *b == b'/');
-            let (server, share) = (parts.next()?, parts.next()?);
-            if server.is_empty() || share.is_empty() {
-                return None;
-            }
-            let root = [br"\\", server, br"\", share].concat();
-            Some((root, parts.next().unwrap_or_default()))
-        }
+        [b'\\' | b'/', b'\\' | b'/', share @ ..] => split_share(share),
         _ => None,
     }
+}
+
+/// What follows the two separators of `\\server\share`. A server called `.` or
+/// `?` is the name space of devices.
+fn split_share(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut parts = bytes.splitn(3, |b| *b == b'\\' || *b == b'/');
+    let (server, share) = (parts.next()?, parts.next()?);
+    if matches!(server, b"" | b"." | b".." | b"?") || matches!(share, b"" | b"." | b"..") {
+        return None;
+    }
+    let root = [br"\\", server, br"\", share].concat();
+    Some((root, parts.next().unwrap_or_default()))
 }
 
 /// The length of the root inside a path that is already normal.
@@ -334,10 +366,35 @@ mod tests {
             (r"c:/Users/./a\..\b", r"C:\Users\b"),
             (r"\\?\C:\x", r"C:\x"),
             (r"\\srv\share\x\", r"\\srv\share\x"),
+            (r"\\?\UNC\srv\share\x", r"\\srv\share\x"),
+            (r"\\.\C:\x", "the path is relative"),
+            (r"\\?\GLOBALROOT\x", "the path is relative"),
+            (r"C:\comet\console.txt", r"C:\comet\console.txt"),
             (r"C:x", "the path is relative"),
             (r"\x", "the path is relative"),
         ] {
             assert_eq!(normal(PathStyle::Windows, text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_windows_takes_for_others_are_refused() {
+        for name in [
+            "secret.",
+            "secret ",
+            "a:stream",
+            "a::$DATA",
+            "con",
+            "NUL.txt",
+            "com1",
+            "Lpt9.x",
+            "aux ",
+            "COM\u{b9}",
+            "CONIN$",
+        ] {
+            let path = format!(r"C:\x\{name}\y");
+            let path = AbsPath::parse(PathStyle::Windows, path.as_bytes());
+            assert_eq!(path, Err(PathError::Name), "{name:?}");
         }
     }
 
