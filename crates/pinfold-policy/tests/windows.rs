@@ -3,6 +3,7 @@
 
 use pinfold_policy::plan::windows::block::{BlockError, environment_block};
 use pinfold_policy::plan::windows::frame::{FrameError, Kind, LARGEST, Message, decode, encode};
+use pinfold_policy::plan::windows::pipe_sddl;
 use pinfold_policy::plan::windows::quote::{QuoteError, command_line};
 
 fn wide(text: &str) -> Vec<u16> {
@@ -138,4 +139,19 @@ fn hostile_messages_are_refused_at_their_header() {
     assert!(encode(&largest).is_ok());
     let larger = Message { kind: Kind::Input, payload: vec![0; LARGEST + 1] };
     assert_eq!(encode(&larger), Err(FrameError::TooLarge));
+}
+
+#[test]
+fn a_pipe_is_for_two_and_no_text_adds_a_third() {
+    let caller = "S-1-5-21-1-2-3-1001";
+    let text = pipe_sddl(caller, "S-1-5-21-1-2-3-1002").unwrap();
+    assert_eq!(text.matches("(A;").count(), 2, "{text}");
+    assert!(text.starts_with("D:P(D;;GA;;;NU)"), "{text}");
+    let account = text.rsplit_once("(A;;").unwrap().1.split(';').next().unwrap();
+    let rights = u32::from_str_radix(account.trim_start_matches("0x"), 16).unwrap();
+    assert_eq!(rights & 0x4, 0, "no instances of its own");
+    for hostile in ["", "WD", "S-1-", "S-1-5-", "S-1-5)(A;;GA;;;WD", "S-1-5-21 ", "S-1-1-\u{661}"] {
+        assert_eq!(pipe_sddl(caller, hostile), None, "{hostile:?}");
+        assert_eq!(pipe_sddl(hostile, caller), None, "{hostile:?}");
+    }
 }

@@ -20,7 +20,7 @@ pub mod setup;
 
 pub use compile::compile;
 use sid::capability;
-pub use text::{render, sddl};
+pub use text::{pipe_sddl, render, sddl};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

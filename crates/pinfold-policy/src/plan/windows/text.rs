@@ -56,3 +56,18 @@ pub fn sddl(entry: &Entry, group: &str) -> String {
     };
     format!("({kind};{inherit};{:#x};;;{trustee})", entry.mask)
 }
+
+/// The security descriptor of the runner's pipes: the caller and the account
+/// that runs the command, nobody else, nothing inherited, and no remote client
+/// whoever it is. Both are identifiers as text; nothing for a text that is none.
+pub fn pipe_sddl(caller: &str, account: &str) -> Option<String> {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let identifier =
+        |text: &str| text.strip_prefix("S-1-").is_some_and(|rest| rest.split('-').all(number));
+    if !identifier(caller) || !identifier(account) {
+        return None;
+    }
+    // NU is whoever came over the network. The account may not make instances
+    // of the pipe (0x4), or it could answer in the caller's place.
+    Some(format!("D:P(D;;GA;;;NU)(A;;GA;;;{caller})(A;;0x12019b;;;{account})"))
+}
