@@ -182,3 +182,16 @@ fn the_network_chooses_the_account() {
         assert_eq!((plan.account, plan.proxy_port), (account, port), "{access:?}");
     }
 }
+
+#[test]
+fn a_link_covers_its_target_and_stays_what_it_is() {
+    let rules = vec![tree(r"C:\w", Access::Write), tree(r"C:\w\link", Access::Deny)];
+    let kind = PathKind::Link { target: Some(path(r"C:\w\real")), directory: true };
+    let mut host = host(ACCOUNT);
+    host.paths.insert(path(r"C:\w\link"), PathFact { kind, real: path(r"C:\w\link") });
+    let (plan, _) = compiled(&profile(rules), &host);
+    let token = Token { plan: &plan, group: true };
+    assert!(!token.allows(&path(r"C:\w\real\x"), mask::READ));
+    assert!(!token.removes(&path(r"C:\w\link")));
+    assert!(token.removes(&path(r"C:\w\other")));
+}

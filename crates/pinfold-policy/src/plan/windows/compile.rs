@@ -19,7 +19,7 @@ pub fn compile(profile: &Profile, host: &WindowsHost) -> (Plan, Vec<Gap>) {
     }
     let gaps = gaps::all(profile, host);
     let mut writer = Writer { level: host.level, entries: BTreeSet::new() };
-    let capabilities = writer.files(&trees(profile, host));
+    let capabilities = writer.files(&trees(profile, host), &links(profile, host));
     let mut restricting = capabilities;
     restricting.push(String::from(EVERYONE));
     restricting.sort();
@@ -79,6 +79,19 @@ fn trees(profile: &Profile, host: &WindowsHost) -> Vec<Tree> {
     found.into_values().collect()
 }
 
+/// The links that rules are written for; each must go on leading where it does.
+fn links(profile: &Profile, host: &WindowsHost) -> Vec<AbsPath> {
+    let link = |path: &AbsPath| {
+        let fact = host.paths.get(path)?;
+        matches!(fact.kind, PathKind::Link { .. }).then(|| fact.real.clone())
+    };
+    let trees = profile.filesystem.rules.iter().filter_map(|rule| match &rule.target {
+        FsTarget::Tree(path) => link(path),
+        FsTarget::Glob(_) => None,
+    });
+    trees.collect()
+}
+
 /// Where a path really is; nothing when nothing is there to carry an entry.
 fn real(path: &AbsPath, host: &WindowsHost) -> Option<AbsPath> {
     match host.paths.get(path).map(|fact| (&fact.kind, &fact.real)) {
@@ -112,11 +125,12 @@ struct Writer {
 
 impl Writer {
     /// Writes the entries of all trees and gives the capabilities they name.
-    fn files(&mut self, trees: &[Tree]) -> Vec<String> {
+    fn files(&mut self, trees: &[Tree], links: &[AbsPath]) -> Vec<String> {
         let mut capabilities: Vec<(AbsPath, String)> = Vec::new();
         for (index, (path, access)) in trees.iter().enumerate() {
             let before = trees.get(..index).unwrap_or_default();
-            let outer = before.iter().rev().find(|(outer, _)| path.starts_with(outer));
+            let above = |outer: &AbsPath| !outer.is_root() && path.starts_with(outer);
+            let outer = before.iter().rev().find(|(outer, _)| above(outer));
             let outer = outer.map(|(_, access)| *access);
             let inside = capabilities.iter().find(|(root, _)| path.starts_with(root)).cloned();
             let inside = match inside {
@@ -141,6 +155,12 @@ impl Writer {
             }
             if let Some((_, capability)) = &inside {
                 self.capability(path, *access, capability);
+            }
+        }
+        for link in links {
+            for (root, capability) in capabilities.iter().filter(|(root, _)| link.starts_with(root))
+            {
+                self.hold(link, root, capability);
             }
         }
         capabilities.into_iter().map(|(_, capability)| capability).collect()

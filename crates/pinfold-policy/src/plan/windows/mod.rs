@@ -103,7 +103,7 @@ pub mod mask {
 /// One access control entry of one object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// The object.
+    /// The object; a link is itself the object, not where it leads.
     pub path: AbsPath,
     /// Whether it refuses or grants; refusals come first.
     pub kind: EntryKind,
