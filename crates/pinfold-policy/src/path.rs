@@ -277,9 +277,11 @@ fn same_name(style: PathStyle, left: &[u8], right: &[u8]) -> bool {
     match style {
         PathStyle::Posix => left == right,
         PathStyle::Windows => {
+            let ascii = left.is_ascii() && right.is_ascii();
             left.eq_ignore_ascii_case(right)
-                || String::from_utf8_lossy(left).to_lowercase()
-                    == String::from_utf8_lossy(right).to_lowercase()
+                || !ascii
+                    && String::from_utf8_lossy(left).to_lowercase()
+                        == String::from_utf8_lossy(right).to_lowercase()
         }
     }
 }
