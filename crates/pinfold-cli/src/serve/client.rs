@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufReader, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use pinfold::Caller;
+use pinfold_sys::neighbour;
 use pinfold_sys::terminal::{self, RESIZED};
 use serde_json::{Value, json};
 
@@ -132,12 +134,18 @@ fn exec(parsed: &Parsed) -> Result<i32, Failure> {
     if let Some(size) = size {
         asked["terminal"] = size;
     }
-    let process = client.call("process/start", &asked)?["process"].clone();
+    let given = !on_terminal;
+    asked["descriptors"] = given.into();
+    let process = match given {
+        true => client.call_with_streams("process/start", &asked)?["process"].clone(),
+        false => client.call("process/start", &asked)?["process"].clone(),
+    };
     let process = process.as_str().unwrap_or_default().to_owned();
     if detach {
         return print(&format!("{process}\n"));
     }
-    client.join(&process, on_terminal)
+    let streams = if given { Streams::Given } else { Streams::Terminal };
+    client.join(&process, streams)
 }
 
 fn attach(session: &str, process: Option<String>) -> Result<i32, Failure> {
@@ -155,7 +163,19 @@ fn attach(session: &str, process: Option<String>) -> Result<i32, Failure> {
         // One without a terminal has no size.
         let _ = client.call("process/resize", &size);
     }
-    client.join(&process, std::io::stdin().is_terminal())
+    let on_terminal = std::io::stdin().is_terminal();
+    client.join(&process, if on_terminal { Streams::Terminal } else { Streams::Piped })
+}
+
+/// What connects a command with this process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Streams {
+    /// It has the descriptors of this process.
+    Given,
+    /// Messages, from and to a terminal.
+    Terminal,
+    /// Messages, from and to whatever else.
+    Piped,
 }
 
 /// A connection to the server.
@@ -231,11 +251,36 @@ impl Client {
         self.last += 1;
         let id = Value::from(self.last);
         send(&self.writer, &id, method, parameters);
+        self.answer(&id)
+    }
+
+    /// The same, with the standard streams of this process.
+    fn call_with_streams(&mut self, method: &str, parameters: &Value) -> Result<Value, Failure> {
+        self.last += 1;
+        let id = Value::from(self.last);
+        let line = format!("{}\n", request(&id, method, parameters));
+        // The first byte carries them; the rest may be too long for one message.
+        let (first, rest) = line.as_bytes().split_at(1);
+        let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        neighbour::send(writer.as_fd(), first, &streams)
+            .and_then(|()| writer.write_all(rest))
+            .map_err(|error| {
+                let why = pinfold_sys::describe(error.raw_os_error().unwrap_or_default());
+                let hint = "open standard input, output and error";
+                failed(&format!("cannot pass the streams on: {why}"), hint)
+            })?;
+        drop(writer);
+        self.answer(&id)
+    }
+
+    fn answer(&mut self, id: &Value) -> Result<Value, Failure> {
         loop {
             let mut message = self.next()?;
             if message.get("method").is_some() {
                 self.earlier.push(message);
-            } else if message["id"] == id {
+            } else if message["id"] == *id {
                 return match message.get("error") {
                     None => Ok(message["result"].take()),
                     Some(error) => Err(refused(error)),
@@ -246,7 +291,8 @@ impl Client {
 
     /// Connects this process's streams with those of a command until it ends, or
     /// until the user leaves it. Its exit status.
-    fn join(mut self, process: &str, on_terminal: bool) -> Result<i32, Failure> {
+    fn join(mut self, process: &str, streams: Streams) -> Result<i32, Failure> {
+        let on_terminal = streams == Streams::Terminal;
         let raw = if on_terminal { terminal::raw(std::io::stdin()).ok() } else { None };
         let signals = terminal::signals().ok();
         if let Some(mut signals) = signals {
@@ -259,7 +305,9 @@ impl Client {
         }
         let (acknowledge, acknowledged) = mpsc::channel();
         let (writer, target) = (self.writer.clone(), process.to_owned());
-        std::thread::spawn(move || forward(&writer, &target, on_terminal, &acknowledged));
+        if streams != Streams::Given {
+            std::thread::spawn(move || forward(&writer, &target, on_terminal, &acknowledged));
+        }
         let mut earlier = std::mem::take(&mut self.earlier).into_iter();
         loop {
             let message = match earlier.next() {
@@ -313,8 +361,12 @@ fn refused(error: &Value) -> Failure {
     Failure { text, status: status.unwrap_or(125) }
 }
 
+fn request(id: &Value, method: &str, parameters: &Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": parameters })
+}
+
 fn send(writer: &Mutex<UnixStream>, id: &Value, method: &str, parameters: &Value) {
-    let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": parameters });
+    let request = request(id, method, parameters);
     let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
     // A server that is gone shows where its answers are read.
     let _ = writer.write_all(format!("{request}\n").as_bytes());

@@ -175,6 +175,9 @@ pub(super) struct ProcessStart {
     pub(super) terminal: Option<Terminal>,
     #[serde(default = "yes")]
     pub(super) stdin: bool,
+    /// Three descriptors came with the request.
+    #[serde(default)]
+    pub(super) descriptors: bool,
 }
 
 fn yes() -> bool {

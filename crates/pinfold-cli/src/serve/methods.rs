@@ -1,5 +1,6 @@
 //! What each method does.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -33,7 +34,12 @@ enum Reply {
 }
 
 /// Answers a request. What may take long is answered by a thread of its own.
-pub(super) fn answer(server: &Arc<Server>, connection: &Arc<Connection>, request: Request) {
+pub(super) fn answer(
+    server: &Arc<Server>,
+    connection: &Arc<Connection>,
+    request: Request,
+    given: Option<[OwnedFd; 3]>,
+) {
     let Request { id, method, params, .. } = request;
     let parameters = params.unwrap_or_else(|| json!({}));
     let respond = {
@@ -47,8 +53,11 @@ pub(super) fn answer(server: &Arc<Server>, connection: &Arc<Connection>, request
     if method == "process/write" {
         return write(server, connection, parameters, Box::new(respond));
     }
-    let reply = perform(server, connection, &method, parameters)
-        .unwrap_or_else(|fault| Reply::Now(Err(fault)));
+    let reply = match method.as_str() {
+        "process/start" => start(server, connection, parameters, given),
+        _ => perform(server, connection, &method, parameters),
+    };
+    let reply = reply.unwrap_or_else(|fault| Reply::Now(Err(fault)));
     match reply {
         Reply::Now(result) => respond(result),
         Reply::Then(value, act) => {
@@ -84,6 +93,19 @@ fn write(
         Ok((held, bytes)) => held.write(bytes, respond),
         Err(fault) => respond(Err(fault)),
     }
+}
+
+fn start(
+    server: &Arc<Server>,
+    connection: &Arc<Connection>,
+    parameters: Value,
+    given: Option<[OwnedFd; 3]>,
+) -> Result<Reply, Fault> {
+    ready(connection)?;
+    let (held, outputs) = server.spawn(parsed(parameters)?, connection, given)?;
+    let answer = json!({ "process": held.name });
+    // The client learns of the process before it gets its output.
+    Ok(Reply::Then(answer, Box::new(move || process::follow(&held, outputs))))
 }
 
 fn ready(connection: &Connection) -> Result<(), Fault> {
@@ -171,12 +193,6 @@ fn of_process(
 ) -> Result<Reply, Fault> {
     let now = |value: Value| Ok(Reply::Now(Ok(value)));
     match method {
-        "process/start" => {
-            let (held, outputs) = server.spawn(parsed(parameters)?, connection)?;
-            let answer = json!({ "process": held.name });
-            // The client learns of the process before it gets its output.
-            Ok(Reply::Then(answer, Box::new(move || process::follow(&held, outputs))))
-        }
         "process/close_stdin" => {
             let asked: OfProcess = parsed(parameters)?;
             server.process(&asked.process)?.close_input();

@@ -10,13 +10,15 @@ mod process;
 mod sessions;
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+
+use pinfold_sys::neighbour::Receiver;
 
 use crate::arguments::Parsed;
 use crate::terminal::{Failure, failed, usage};
@@ -51,7 +53,7 @@ pub(crate) fn serve(parsed: &Parsed) -> Result<i32, Failure> {
         }
         None => {
             let connection = Arc::new(Connection::new(Box::new(std::io::stdout())));
-            converse(&server, &connection, std::io::stdin().lock());
+            converse(&server, &connection, (std::io::stdin().lock(), |_: &mut _| None));
             server.stop_all();
             Ok(0)
         }
@@ -108,7 +110,8 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
         let _ = std::thread::Builder::new().name(String::from("pinfold-client")).spawn(move || {
             let Ok(writer) = stream.try_clone() else { return };
             let connection = Arc::new(Connection::new(Box::new(writer)));
-            if converse(&server, &connection, BufReader::new(&stream)) == After::ShutDown {
+            let reader = BufReader::new(Receiver::new(&stream));
+            if converse(&server, &connection, (reader, taken)) == After::ShutDown {
                 server.stop_all();
                 let _ = std::fs::remove_file(path);
                 std::process::exit(0);
@@ -122,6 +125,12 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
     Ok(0)
 }
 
+/// The descriptors that have come so far, when there are three.
+fn taken(reader: &mut BufReader<Receiver<&UnixStream>>) -> Option<[OwnedFd; 3]> {
+    let came = std::mem::take(&mut reader.get_mut().descriptors);
+    Vec::from(came).try_into().ok()
+}
+
 /// What follows a conversation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
@@ -130,7 +139,11 @@ enum After {
 }
 
 /// Answers a client until it is gone.
-fn converse(server: &Arc<Server>, connection: &Arc<Connection>, mut reader: impl BufRead) -> After {
+fn converse<R: BufRead>(
+    server: &Arc<Server>,
+    connection: &Arc<Connection>,
+    (mut reader, taken): (R, impl Fn(&mut R) -> Option<[OwnedFd; 3]>),
+) -> After {
     while !connection.is_lost() {
         let line = match read_line(&mut reader) {
             Ok(Line::Text(line)) => line,
@@ -148,7 +161,10 @@ fn converse(server: &Arc<Server>, connection: &Arc<Connection>, mut reader: impl
         match request(&line) {
             Ok(request) => {
                 let shut_down = request.method == "shutdown" && request.id.is_some();
-                methods::answer(server, connection, request);
+                // They came with a byte of this line, or of one before it.
+                let given =
+                    if request.method == "process/start" { taken(&mut reader) } else { None };
+                methods::answer(server, connection, request, given);
                 if shut_down && connection.ready.load(std::sync::atomic::Ordering::SeqCst) {
                     return After::ShutDown;
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -165,6 +166,7 @@ impl Server {
         &self,
         asked: ProcessStart,
         connection: &Arc<Connection>,
+        given: Option<[OwnedFd; 3]>,
     ) -> Result<(Arc<Held>, Outputs), Fault> {
         let room = self.room(&asked.session)?;
         let (number, name) = self.next('p');
@@ -174,6 +176,10 @@ impl Server {
             directory: asked.directory.map(OsString::from),
             environment: variables(asked.environment)?,
             stdio: match (asked.terminal, asked.stdin) {
+                _ if asked.descriptors => Stdio::Given(given.ok_or_else(|| {
+                    let message = "three descriptors must come with the request";
+                    Fault::new(super::message::WRONG_PARAMETERS, message)
+                })?),
                 (Some(size), _) => Stdio::Terminal(Size { rows: size.rows, columns: size.columns }),
                 (None, true) => Stdio::Pipes,
                 (None, false) => Stdio::NoInput,

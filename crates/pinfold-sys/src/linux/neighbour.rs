@@ -1,10 +1,13 @@
 //! Who is at the other end of a socket.
 
+use std::collections::VecDeque;
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::call;
+use super::call::{self, Patience};
+use super::raw::Errno;
 
 /// Whether a process of the same user, outside of every sandbox that this process
 /// is outside of, holds the other end of a unix socket: a command in a sandbox has
@@ -32,4 +35,49 @@ fn still_runs(socket: BorrowedFd<'_>) -> bool {
     let mut polled = [libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
     let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     call::ppoll(&mut polled, Some(now)) == Ok(0)
+}
+
+/// Sends bytes and, with the first of them, descriptors over a unix socket.
+///
+/// # Errors
+/// When the other end is gone, or does not take all of them at once.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], given: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let numbers: Vec<i32> = given.iter().map(AsRawFd::as_raw_fd).collect();
+    let sent = call::send_message(socket.as_raw_fd(), bytes, &numbers);
+    sent.map_err(|Errno(code)| io::Error::from_raw_os_error(code))
+}
+
+/// Reads a unix socket and keeps the descriptors that come along.
+#[derive(Debug)]
+pub struct Receiver<S> {
+    socket: S,
+    /// Descriptors that nobody has taken yet, at most [`MOST`].
+    pub descriptors: VecDeque<OwnedFd>,
+}
+
+/// More than this is closed at once.
+const MOST: usize = 16;
+
+impl<S: AsFd> Receiver<S> {
+    /// Reads this socket.
+    pub fn new(socket: S) -> Receiver<S> {
+        Receiver { socket, descriptors: VecDeque::new() }
+    }
+}
+
+impl<S: AsFd> io::Read for Receiver<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut numbers = [-1; 3];
+        let socket = self.socket.as_fd().as_raw_fd();
+        let received = call::receive_message(socket, buffer, &mut numbers, Patience::Wait)
+            .map_err(|Errno(code)| io::Error::from_raw_os_error(code))?;
+        for number in numbers.into_iter().take(received.count) {
+            // SAFETY: the kernel has just made this descriptor for this process.
+            let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+            if self.descriptors.len() < MOST {
+                self.descriptors.push_back(descriptor);
+            }
+        }
+        Ok(received.length)
+    }
 }

@@ -252,8 +252,12 @@ pub(crate) fn receive_message(
     // SAFETY: the kernel writes the bytes, the control buffer and the message.
     let length = unsafe { call(libc::SYS_recvmsg, arguments(given)) }?;
     let count = (control[0] as usize).saturating_sub(16) / size_of::<Descriptor>();
-    for (index, descriptor) in descriptors.iter_mut().enumerate().take(count) {
-        *descriptor = (control[2 + index / 2] >> (32 * (index % 2))) as u32 as Descriptor;
+    for index in 0..count {
+        let number = (control[2 + index / 2] >> (32 * (index % 2))) as u32 as Descriptor;
+        match descriptors.get_mut(index) {
+            Some(descriptor) => *descriptor = number,
+            None => close(number),
+        }
     }
     Ok(Received { length, count: count.min(descriptors.len()) })
 }
