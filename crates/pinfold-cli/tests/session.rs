@@ -62,7 +62,10 @@ fn commands_join_with_the_streams_and_the_status_of_the_caller() {
 fn a_session_keeps_its_processes_and_its_profile_between_commands() {
     let named = Named::start("session-keep", &["--deny", "hidden"]);
     named.world.file("hidden", "secret\n");
-    assert_eq!(named.exec("echo kept >/tmp/file; sleep 300 >/dev/null 2>&1 & echo $! >/tmp/number").status, 0);
+    assert_eq!(
+        named.exec("echo kept >/tmp/file; sleep 300 >/dev/null 2>&1 & echo $! >/tmp/number").status,
+        0
+    );
     assert_eq!(named.exec("kill -0 $(cat /tmp/number) && cat /tmp/file").stdout, "kept\n");
     let home = named.world.home().join("planted");
     assert_ne!(named.exec(&format!("echo x >{}", home.display())).status, 0);
