@@ -68,7 +68,7 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         "profiles" => show::profiles(&parsed),
         "doctor" => show::doctor(),
         "trust" => trust::trust(&parsed),
-        "why" => why::why(),
+        "why" => why::why(&parsed),
         "serve" => serve::serve(&parsed),
         "session" => serve::session(&parsed),
         "completions" => manual::completions(&parsed),

@@ -174,7 +174,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         summary: "Show what was denied last, and what would allow it",
         about: "Prints the denials of the last run with --log-denials that had any, the options of\n\
                 run that would allow them, and the same as lines for a profile.",
-        options: &[HELP],
+        options: &[
+            &[
+                flag(
+                    "apply",
+                    None,
+                    None,
+                    "Add the rules to the user's configuration, after asking",
+                ),
+                flag("yes", None, None, "Do not ask"),
+                flag("force", None, None, "Also for places where credentials are kept"),
+            ],
+            HELP,
+        ],
     },
     Command {
         name: "session",

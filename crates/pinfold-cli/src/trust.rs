@@ -19,9 +19,6 @@ pub(crate) fn trust(parsed: &Parsed) -> Result<i32, Failure> {
         [] => caller,
         [directory, ..] => caller.in_directory(directory)?,
     };
-    let Some(home) = caller.configuration()? else {
-        return Err(failed("there is no home directory to write to", "set HOME or PINFOLD_HOME"));
-    };
     let project = Sources::project(&caller);
     let Ok(name) = std::str::from_utf8(project.as_bytes()) else {
         return Err(failed(
@@ -29,21 +26,67 @@ pub(crate) fn trust(parsed: &Parsed) -> Result<i32, Failure> {
             "rename the directory",
         ));
     };
-    let file = home.join("config.toml").map_err(|error| failed(&error.to_string(), "set HOME"))?;
-    edit(&home, &file, name)?;
-    print(&format!("trusted {project} in {file}\n"))
+    let file = UserFile::of(&caller)?;
+    let mut document = file.document()?;
+    add_project(&mut document, name, &file)?;
+    file.write(&document.to_string())?;
+    print(&format!("trusted {project} in {}\n", file.path))
 }
 
-fn edit(home: &AbsPath, file: &AbsPath, project: &str) -> Result<(), Failure> {
-    let path = os(file);
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(unwritten(file, &error)),
-    };
-    let mut document: DocumentMut = text.parse().map_err(|_| {
-        failed(&format!("cannot read {file}: not TOML"), "run \"pinfold check\" and mend it first")
-    })?;
+/// The user's configuration file.
+pub(crate) struct UserFile {
+    home: AbsPath,
+    pub(crate) path: AbsPath,
+    /// What is in it; nothing when it does not exist.
+    pub(crate) text: Option<String>,
+}
+
+impl UserFile {
+    /// Reads the file of a caller.
+    pub(crate) fn of(caller: &Caller) -> Result<UserFile, Failure> {
+        let Some(home) = caller.configuration()? else {
+            let hint = "set HOME or PINFOLD_HOME";
+            return Err(failed("there is no home directory to write to", hint));
+        };
+        let path = home.join("config.toml");
+        let path = path.map_err(|error| failed(&error.to_string(), "set HOME"))?;
+        let text = match std::fs::read_to_string(os(&path)) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unwritten(&path, &error)),
+        };
+        Ok(UserFile { home, path, text })
+    }
+
+    /// What is in it, to be changed.
+    pub(crate) fn document(&self) -> Result<DocumentMut, Failure> {
+        let text = self.text.as_deref().unwrap_or_default();
+        text.parse().map_err(|_| {
+            let message = format!("cannot read {}: not TOML", self.path);
+            failed(&message, "run \"pinfold check\" and mend it first")
+        })
+    }
+
+    /// Replaces it as a whole.
+    pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
+        std::fs::create_dir_all(os(&self.home))
+            .and_then(|()| replace(os(&self.path), text))
+            .map_err(|error| unwritten(&self.path, &error))
+    }
+
+    /// Makes it what it was when it was read.
+    pub(crate) fn restore(&self) -> Result<(), Failure> {
+        match &self.text {
+            Some(text) => self.write(text),
+            None => {
+                std::fs::remove_file(os(&self.path)).map_err(|error| unwritten(&self.path, &error))
+            }
+        }
+    }
+}
+
+fn add_project(document: &mut DocumentMut, project: &str, file: &UserFile) -> Result<(), Failure> {
+    let file = &file.path;
     let projects = document.entry("projects").or_insert_with(|| {
         let mut table = Table::new();
         table.set_implicit(true);
@@ -57,9 +100,7 @@ fn edit(home: &AbsPath, file: &AbsPath, project: &str) -> Result<(), Failure> {
         return Err(failed(&format!("the project in {file} is not a table"), "mend it first"));
     };
     entry.insert("trust_level", value("trusted"));
-    std::fs::create_dir_all(os(home))
-        .and_then(|()| replace(path, &document.to_string()))
-        .map_err(|error| unwritten(file, &error))
+    Ok(())
 }
 
 /// Writes beside the file and renames, so that a full disk leaves the old one. A

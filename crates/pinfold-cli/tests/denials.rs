@@ -204,3 +204,48 @@ fn why_repeats_the_last_denials_as_options_and_as_rules() {
     let mode = world.outside("stat -c %a ~/.local/state/pinfold/denials.json");
     assert_eq!(mode.trim(), "600");
 }
+
+#[test]
+fn applied_rules_are_enough_and_leave_the_rest_of_the_file_alone() {
+    let world = World::new("denials-apply");
+    let made = world.home().join("made");
+    let command = ["--log-denials", "--", "mkdir", made.to_str().unwrap()];
+    for (before, profile, kept) in [
+        ("# mine\n", "own", "# mine\n"),
+        (
+            "default_permissions = \"dev\" # now\n[permissions.dev]\nextends = \":workspace\"\n",
+            "dev",
+            "default_permissions = \"dev\" # now\n",
+        ),
+    ] {
+        world.configuration(before);
+        assert_ne!(world.pinfold(&[&["run"][..], &command].concat()).status, 0);
+        let asked = world.pinfold(&["why", "--apply"]);
+        assert_eq!(asked.status, 2, "nobody was asked: {}", asked.stderr);
+        assert_eq!(std::fs::read_to_string(world.config_file()).unwrap(), before);
+        let applied = world.pinfold(&["why", "--apply", "--yes"]);
+        assert_eq!(applied.status, 0, "{}", applied.stderr);
+        let after = std::fs::read_to_string(world.config_file()).unwrap();
+        assert!(after.contains(kept), "{after}");
+        let again = world.pinfold(&[&["run", "-p", profile][..], &command].concat());
+        assert_eq!(again.status, 0, "{}\n{after}", again.stderr);
+        std::fs::remove_dir(&made).unwrap();
+    }
+}
+
+#[test]
+fn rules_for_credentials_need_more_than_a_yes() {
+    let world = World::new("denials-secrets");
+    world.configuration("");
+    std::fs::create_dir(world.home().join(".ssh")).unwrap();
+    std::fs::write(world.home().join(".ssh/id"), "key").unwrap();
+    world.pinfold(&["run", "--report", "opens", "--", "sh", "-c", "cat ~/.ssh/id"]);
+    let refused = world.pinfold(&["why", "--apply", "--yes"]);
+    assert_eq!(refused.status, 125, "{}", refused.stderr);
+    assert!(refused.stderr.contains("credentials"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_to_string(world.config_file()).unwrap(), "");
+    let forced = world.pinfold(&["why", "--apply", "--yes", "--force"]);
+    assert_eq!(forced.status, 0, "{}", forced.stderr);
+    let read = world.pinfold(&["run", "-p", "own", "--", "sh", "-c", "cat ~/.ssh/id"]);
+    assert_eq!(read.stdout, "key", "{}", read.stderr);
+}
