@@ -3,6 +3,7 @@
 
 mod arguments;
 mod json;
+mod learn;
 mod manual;
 mod run;
 mod serve;
@@ -68,6 +69,7 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         "profiles" => show::profiles(&parsed),
         "doctor" => show::doctor(),
         "trust" => trust::trust(&parsed),
+        "learn" => learn::learn(&parsed),
         "why" => why::why(&parsed),
         "serve" => serve::serve(&parsed),
         "session" => serve::session(&parsed),

@@ -115,7 +115,7 @@ fn go(
     Ok(status(&outcome))
 }
 
-fn status(outcome: &Outcome) -> i32 {
+pub(crate) fn status(outcome: &Outcome) -> i32 {
     match outcome.ended.exceeded {
         Some(Exceeded::WallTime) => 124,
         _ => outcome.ended.status.code(),

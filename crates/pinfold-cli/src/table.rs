@@ -168,6 +168,23 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[HELP],
     },
     Command {
+        name: "learn",
+        operands: "[--] COMMAND [ARG…]",
+        most: usize::MAX,
+        summary: "Write a profile from what a command does",
+        about: "Runs COMMAND with write access to everything but credentials, and with the network,\n\
+                and prints a profile with what it opened and changed. Hosts are not learned.",
+        options: &[
+            &[
+                flag("name", None, Some("NAME"), "Name the profile; learned unless given"),
+                flag("output", Some('o'), Some("FILE"), "Write the profile to this file"),
+                flag("yes", None, None, "Do not ask"),
+                flag("cd", Some('C'), Some("DIR"), "Change to this directory first"),
+            ],
+            HELP,
+        ],
+    },
+    Command {
         name: "why",
         operands: "",
         most: 0,
@@ -243,7 +260,7 @@ pub(crate) const COMMANDS: &[Command] = &[
 /// are its own; nothing when it takes none.
 pub(crate) fn before_command(name: &str) -> Option<usize> {
     match name {
-        "run" => Some(0),
+        "run" | "learn" => Some(0),
         // The name of the system.
         "sandbox" => Some(1),
         // What to do, and the name of the session.

@@ -233,7 +233,7 @@ fn table<'t>(above: &'t mut Table, name: &str) -> Option<&'t mut Table> {
 }
 
 /// A path as a key, which is not to be read as a pattern.
-fn pattern_free(path: &str) -> String {
+pub(crate) fn pattern_free(path: &str) -> String {
     match path.contains(['*', '?', '[', '{']) {
         true => format!("path:{path}"),
         false => String::from(path),

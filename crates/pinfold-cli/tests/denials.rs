@@ -249,3 +249,40 @@ fn rules_for_credentials_need_more_than_a_yes() {
     let read = world.pinfold(&["run", "-p", "own", "--", "sh", "-c", "cat ~/.ssh/id"]);
     assert_eq!(read.stdout, "key", "{}", read.stderr);
 }
+
+#[test]
+fn a_learned_profile_is_enough_for_the_same_command_and_leaves_secrets_out() {
+    let world = World::new("denials-learn");
+    let home = world.home();
+    for directory in [".ssh", "input/deep", "output"] {
+        std::fs::create_dir_all(home.join(directory)).unwrap();
+    }
+    std::fs::write(home.join("input/deep/text"), "words\n").unwrap();
+    std::fs::write(home.join(".ssh/id"), "key").unwrap();
+    let script = "cat ~/input/deep/text >~/output/copy && python3 -c 'print(1)' >local; \
+                  cat ~/.ssh/id || echo hidden";
+    let unasked = world.pinfold(&["learn", "--", "sh", "-c", script]);
+    assert_eq!(unasked.status, 2, "{}", unasked.stdout);
+    assert!(!home.join("output/copy").exists(), "it ran without an answer");
+    let file = world.home().join("profile.toml");
+    let output = file.to_str().unwrap();
+    let learned = world.pinfold(&["learn", "--yes", "-o", output, "--", "sh", "-c", script]);
+    assert_eq!((learned.status, learned.stdout.as_str()), (0, "hidden\n"), "{}", learned.stderr);
+    assert!(learned.stderr.contains(".ssh/id"), "{}", learned.stderr);
+    let profile = std::fs::read_to_string(&file).unwrap();
+    assert!(profile.contains(&format!("{}/output\" = \"write\"", home.display())), "{profile}");
+    assert!(profile.contains(&format!("{}/input/deep\" = \"read\"", home.display())), "{profile}");
+    std::fs::remove_file(home.join("output/copy")).unwrap();
+    world.configuration(&profile);
+    let again = world.pinfold(&["run", "-p", "learned", "--", "sh", "-c", script]);
+    assert_eq!(
+        (again.status, again.stdout.as_str()),
+        (0, "hidden\n"),
+        "{}\n{profile}",
+        again.stderr
+    );
+    assert_eq!(std::fs::read_to_string(home.join("output/copy")).unwrap(), "words\n");
+    let more = world.pinfold(&["run", "-p", "learned", "--", "sh", "-c", "echo x >~/input/new"]);
+    assert_ne!(more.status, 0);
+    assert!(!home.join("input/new").exists(), "the profile grants too much");
+}

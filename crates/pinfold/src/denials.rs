@@ -30,7 +30,7 @@ pub struct Denials {
 
 /// Files that every command may use, whatever the rules for their directory: they
 /// are devices, or the kernel's own.
-const APART: [&[u8]; 3] = [b"/dev", b"/proc", b"/sys"];
+pub(crate) const APART: [&[u8]; 3] = [b"/dev", b"/proc", b"/sys"];
 
 pub(crate) struct Recorder {
     profile: Profile,
@@ -146,7 +146,7 @@ impl Seen {
 
 /// The path with links resolved: rules hold for what a path is. What names a name,
 /// rather than a file, keeps its last part.
-fn real(given: &AbsPath, act: Act) -> Option<AbsPath> {
+pub(crate) fn real(given: &AbsPath, act: Act) -> Option<AbsPath> {
     let resolve = |path: &AbsPath| {
         let real = std::fs::canonicalize(OsStr::from_bytes(path.as_bytes())).ok()?;
         AbsPath::posix(real.as_os_str().as_bytes()).ok()

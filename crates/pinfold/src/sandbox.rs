@@ -10,7 +10,7 @@ use pinfold_policy::gap::Gap;
 use pinfold_policy::plan::linux::{Plan, compile};
 use pinfold_policy::profile::{MechanismChoice, NetAccess, Profile};
 use pinfold_policy::resolve::{Context, Request, prepare};
-use pinfold_sys::{Ended, Launch, Level};
+use pinfold_sys::{Ended, Launch, Level, Witness};
 
 use crate::denials::{Denials, Recorder};
 use crate::layers::Sources;
@@ -76,6 +76,8 @@ pub struct Outcome {
     pub network: Option<Report>,
     /// What the sandbox refused; nothing when that was not asked for.
     pub denials: Option<Denials>,
+    /// Whether the fallback for hosts without namespaces was used.
+    pub landlock: bool,
 }
 
 impl Sandbox {
@@ -131,12 +133,24 @@ impl Sandbox {
     /// When there are gaps that nobody allowed, or the command could not be
     /// started. Then nothing has been run.
     pub fn run(&self, command: &[OsString]) -> Result<Outcome, Error> {
-        match self.attempt(command) {
+        let recorder = self.report.map(|level| (Recorder::new(&self.profile), level));
+        let witness = recorder.as_ref().map(|(recorder, level)| recorder.witness(*level));
+        let outcome = match self.attempt(command, witness.clone()) {
             Err(Error::Launch(why)) if why.is_for_good() && self.may_change() => {
-                self.without_namespaces(&why).attempt(command)
+                self.without_namespaces(&why).attempt(command, witness)
             }
             outcome => outcome,
-        }
+        };
+        outcome.map(|mut outcome| {
+            if let Some((recorder, _)) = recorder {
+                let mut denials = recorder.denials();
+                if outcome.landlock {
+                    denials.unheard = Some(String::from("landlock has no report of refusals"));
+                }
+                outcome.denials = Some(denials);
+            }
+            outcome
+        })
     }
 
     /// Whether another mechanism can do it when the host closes this one.
@@ -154,12 +168,14 @@ impl Sandbox {
         Sandbox { plan, gaps, ..self.clone() }
     }
 
-    fn attempt(&self, command: &[OsString]) -> Result<Outcome, Error> {
+    pub(crate) fn attempt(
+        &self,
+        command: &[OsString],
+        witness: Option<Witness>,
+    ) -> Result<Outcome, Error> {
         self.check_gaps()?;
         let name = command.first().map_or(&[][..], |name| name.as_bytes());
         let environment = self.environment();
-        let recorder = self.report.map(|level| (Recorder::new(&self.profile), level));
-        let witness = recorder.as_ref().map(|(recorder, level)| recorder.witness(*level));
         let launch = Launch {
             programs: program::candidates(name, &environment)?,
             arguments: command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
@@ -177,12 +193,9 @@ impl Sandbox {
         let network = proxy?.map(WayOut::close);
         match ended {
             Ok(ended) => {
-                let mut denials = recorder.map(|(recorder, _)| recorder.denials());
-                if let (Some(denials), Plan::Landlock(_)) = (&mut denials, &self.plan) {
-                    denials.unheard = Some(String::from("landlock has no report of refusals"));
-                }
                 let (profile, gaps) = (self.profile.name.clone(), self.gaps.clone());
-                Ok(Outcome { ended, profile, gaps, network, denials })
+                let landlock = matches!(self.plan, Plan::Landlock(_));
+                Ok(Outcome { ended, profile, gaps, network, denials: None, landlock })
             }
             Err(pinfold_sys::Error::Execute { code }) => {
                 Err(program::failure(name, &launch.programs, &launch.directory, code))
