@@ -17,6 +17,9 @@ pub const MOST_DENIALS: usize = 200;
 /// The most attempts that are remembered as harmless.
 const MOST_HARMLESS: usize = 100_000;
 
+/// The most directories that are remembered.
+const MOST_DIRECTORIES: usize = 10_000;
+
 /// The denials of one run, in the order of their first attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Denials {
@@ -30,7 +33,15 @@ pub struct Denials {
 
 /// Files that every command may use, whatever the rules for their directory: they
 /// are devices, or the kernel's own.
-pub(crate) const APART: [&[u8]; 3] = [b"/dev", b"/proc", b"/sys"];
+const APART: [&[u8]; 3] = [b"/dev", b"/proc", b"/sys"];
+
+/// Whether a path is one of those, or below.
+pub(crate) fn is_apart(path: &AbsPath) -> bool {
+    APART.iter().any(|apart| {
+        let below = path.as_bytes().strip_prefix(*apart);
+        below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
+    })
+}
 
 pub(crate) struct Recorder {
     profile: Profile,
@@ -43,6 +54,8 @@ struct Seen {
     /// Where in the list.
     places: BTreeMap<(Attempted, AbsPath), usize>,
     harmless: BTreeSet<(Act, Vec<u8>)>,
+    /// What directories are.
+    directories: BTreeMap<AbsPath, AbsPath>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -77,7 +90,7 @@ impl Recorder {
         if seen.harmless.contains(&key) {
             return;
         }
-        match self.judged(key.0, &key.1) {
+        match self.judged(&mut seen, key.0, &key.1) {
             Some(denial) => seen.add(denial, attempt.process),
             // What is made later may be refused later.
             None if seen.harmless.len() < MOST_HARMLESS && key.0 != Act::Make => {
@@ -88,26 +101,27 @@ impl Recorder {
     }
 
     /// The denial that an attempt meets, if the sandbox is what refuses it.
-    fn judged(&self, act: Act, given: &[u8]) -> Option<Denial> {
+    fn judged(&self, seen: &mut Seen, act: Act, given: &[u8]) -> Option<Denial> {
         let given = AbsPath::posix(given).ok()?;
-        if APART
-            .iter()
-            .any(|apart| AbsPath::posix(*apart).is_ok_and(|apart| given.starts_with(&apart)))
-        {
+        if is_apart(&given) {
             return None;
         }
-        let path = real(&given, act)?;
-        let exists = facts::exists(&path);
+        let path = real(&given, act, |above| seen.directory(above))?;
         let attempted = match act {
             Act::Read => Attempted::Read,
             Act::Execute => Attempted::Execute,
             Act::Write => Attempted::Write,
-            // There, the kernel says that it exists, in a sandbox or not.
-            Act::Make if exists => return None,
             Act::Make => Attempted::Create,
             Act::Remove => Attempted::Remove,
             Act::Change => Attempted::Change,
         };
+        // Nearly all attempts end here: only what is refused is looked at closely.
+        refusal(&self.profile, attempted, &path, true)?;
+        let exists = facts::exists(&path);
+        if act == Act::Make && exists {
+            // There, the kernel says that it exists, in a sandbox or not.
+            return None;
+        }
         let (verdict, allow) = refusal(&self.profile, attempted, &path, exists)?;
         if !could(attempted, &path, exists) {
             return None;
@@ -145,17 +159,40 @@ impl Seen {
 }
 
 /// The path with links resolved: rules hold for what a path is. What names a name,
-/// rather than a file, keeps its last part.
-pub(crate) fn real(given: &AbsPath, act: Act) -> Option<AbsPath> {
-    let resolve = |path: &AbsPath| {
-        let real = std::fs::canonicalize(OsStr::from_bytes(path.as_bytes())).ok()?;
-        AbsPath::posix(real.as_os_str().as_bytes()).ok()
-    };
-    let whole = match act {
-        Act::Remove | Act::Make => None,
-        Act::Read | Act::Execute | Act::Write | Act::Change => resolve(given),
-    };
-    whole.or_else(|| resolve(&given.parent()?)?.join(given.name()?).ok())
+/// rather than a file, keeps its last part. `directory` resolves one.
+pub(crate) fn real(
+    given: &AbsPath,
+    act: Act,
+    directory: impl FnOnce(&AbsPath) -> Option<AbsPath>,
+) -> Option<AbsPath> {
+    let path = directory(&given.parent()?)?.join(given.name()?).ok()?;
+    let follows = !matches!(act, Act::Remove | Act::Make);
+    let named = OsStr::from_bytes(path.as_bytes());
+    let is_link = || std::fs::symlink_metadata(named).is_ok_and(|found| found.is_symlink());
+    // One that leads nowhere is itself.
+    let whole = if follows && is_link() { resolved(&path) } else { None };
+    Some(whole.unwrap_or(path))
+}
+
+/// What a path is, when it exists.
+pub(crate) fn resolved(path: &AbsPath) -> Option<AbsPath> {
+    let real = std::fs::canonicalize(OsStr::from_bytes(path.as_bytes())).ok()?;
+    AbsPath::posix(real.as_os_str().as_bytes()).ok()
+}
+
+impl Seen {
+    /// What a directory is. It is looked at once: a program that changes links
+    /// meanwhile is told of by where they led.
+    fn directory(&mut self, path: &AbsPath) -> Option<AbsPath> {
+        if let Some(known) = self.directories.get(path) {
+            return Some(known.clone());
+        }
+        let real = resolved(path)?;
+        if self.directories.len() < MOST_DIRECTORIES {
+            self.directories.insert(path.clone(), real.clone());
+        }
+        Some(real)
+    }
 }
 
 /// Whether the user could do it outside.

@@ -8,7 +8,7 @@ use pinfold_policy::denial::{Attempted, refusal};
 use pinfold_policy::path::AbsPath;
 use pinfold_sys::{Act, Level, Witness, facts};
 
-use crate::denials::{APART, real};
+use crate::denials::{is_apart, real, resolved};
 use crate::{Error, Outcome, Sandbox};
 
 /// The most different attempts that are remembered.
@@ -66,8 +66,10 @@ pub fn learn(permissive: &Sandbox, base: &Sandbox, command: &[OsString]) -> Resu
 
 fn note(learned: &mut Learned, permissive: &Sandbox, base: &Sandbox, (act, path): (Act, &[u8])) {
     let Ok(given) = AbsPath::posix(path) else { return };
-    let apart = |apart: &&[u8]| AbsPath::posix(*apart).is_ok_and(|apart| given.starts_with(&apart));
-    let Some(path) = real(&given, act).filter(|_| !APART.iter().any(apart)) else { return };
+    if is_apart(&given) {
+        return;
+    }
+    let Some(path) = real(&given, act, resolved) else { return };
     let attempted = match act {
         Act::Read => Attempted::Read,
         Act::Execute => Attempted::Execute,
