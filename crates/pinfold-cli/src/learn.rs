@@ -1,17 +1,19 @@
 //! `pinfold learn`: a profile from what a command does.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use pinfold::{Learned, Options, Sandbox};
 
 use crate::arguments::Parsed;
 use crate::run::{caller, status};
-use crate::terminal::{Failure, complain, failed, print, usage};
+use crate::terminal::{Failure, complain, confirmed, failed, print, usage};
 
 /// Everything may be written while learning, but for what holds credentials.
 const PERMISSIVE: &str = "permissions.learning={extends=\":workspace\",git=\"write\",\
     filesystem={\":root\"=\"write\"},network={enabled=true}}";
+
+const QUESTION: &str = "while pinfold learns, the command may write every file that you may, and use \
+    the network; only credentials stay hidden. go on?";
 
 /// What the learned profile begins with.
 const BASE: &str = ":restricted";
@@ -23,7 +25,7 @@ pub(crate) fn learn(parsed: &Parsed) -> Result<i32, Failure> {
         return Err(usage("there is no command to learn from", "write it after the options"));
     }
     let name = parsed.text("name")?.unwrap_or_else(|| String::from("learned"));
-    if !parsed.has("yes") && !confirmed()? {
+    if !parsed.has("yes") && !confirmed(QUESTION, "pass --yes to let it write every file")? {
         return Ok(1);
     }
     let caller = caller(parsed)?;
@@ -51,19 +53,6 @@ pub(crate) fn learn(parsed: &Parsed) -> Result<i32, Failure> {
         })?,
     }
     Ok(status(&learned.outcome))
-}
-
-fn confirmed() -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(usage("nobody can be asked here", "pass --yes to let it write every file"));
-    }
-    complain(
-        "while pinfold learns, the command may write every file that you may, and use the \
-         network; only credentials stay hidden. go on? [y/N]",
-    );
-    let mut answer = String::new();
-    let _ = std::io::stdin().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn profile(name: &str, learned: &Learned) -> String {

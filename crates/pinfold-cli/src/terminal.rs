@@ -1,7 +1,7 @@
 //! What pinfold itself prints. Nothing goes to standard output while a command
 //! runs.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// Why pinfold stops, and with which exit status.
 #[derive(Debug)]
@@ -24,6 +24,17 @@ pub(crate) fn usage(message: &str, hint: &str) -> Failure {
 /// An error of pinfold: status 125.
 pub(crate) fn failed(message: &str, hint: &str) -> Failure {
     Failure { text: format!("error: {message}\nhint: {hint}"), status: 125 }
+}
+
+/// Asks whoever sits at the terminal; an error where nobody does.
+pub(crate) fn confirmed(question: &str, otherwise: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(usage("nobody can be asked here", otherwise));
+    }
+    complain(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    let _ = std::io::stdin().read_line(&mut answer);
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Prints to standard output. A reader that has gone away is not an error.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::arguments::Parsed;
 use crate::json;
-use crate::terminal::{Failure, complain, failed, print, usage};
+use crate::terminal::{Failure, complain, confirmed, failed, print};
 use crate::trust::UserFile;
 
 /// The rule that refuses, with where it is written.
@@ -166,7 +166,7 @@ fn apply(parsed: &Parsed, caller: &Caller, noted: &Noted) -> Result<i32, Failure
     let name = add(&mut document, noted.profile(), &rules, &file)?;
     let lines: String = rules.iter().map(line).collect();
     complain(&format!("adds to {}:\n  [permissions.{name}.filesystem]\n{lines}", file.path));
-    if !parsed.has("yes") && !confirmed()? {
+    if !parsed.has("yes") && !confirmed("add them?", "pass --yes to add the rules")? {
         return Ok(1);
     }
     file.write(&document.to_string())?;
@@ -178,16 +178,6 @@ fn apply(parsed: &Parsed, caller: &Caller, noted: &Noted) -> Result<i32, Failure
         return Err(Failure::from(error));
     }
     print(&format!("changed {}; use it with \"pinfold run -p {name}\"\n", file.path))
-}
-
-fn confirmed() -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(usage("nobody can be asked here", "pass --yes to add the rules"));
-    }
-    complain("add them? [y/N]");
-    let mut answer = String::new();
-    let _ = std::io::stdin().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Adds rules to a profile of a document, which is made when a built-in one was

@@ -107,14 +107,7 @@ impl Recorder {
             return None;
         }
         let path = real(&given, act, |above| seen.directory(above))?;
-        let attempted = match act {
-            Act::Read => Attempted::Read,
-            Act::Execute => Attempted::Execute,
-            Act::Write => Attempted::Write,
-            Act::Make => Attempted::Create,
-            Act::Remove => Attempted::Remove,
-            Act::Change => Attempted::Change,
-        };
+        let attempted = attempted(act);
         // Nearly all attempts end here: only what is refused is looked at closely.
         refusal(&self.profile, attempted, &path, true)?;
         let exists = facts::exists(&path);
@@ -192,6 +185,18 @@ impl Seen {
             self.directories.insert(path.clone(), real.clone());
         }
         Some(real)
+    }
+}
+
+/// What an act is to a profile.
+pub(crate) fn attempted(act: Act) -> Attempted {
+    match act {
+        Act::Read => Attempted::Read,
+        Act::Execute => Attempted::Execute,
+        Act::Write => Attempted::Write,
+        Act::Make => Attempted::Create,
+        Act::Remove => Attempted::Remove,
+        Act::Change => Attempted::Change,
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pinfold_policy::denial::{Attempted, refusal};
+use pinfold_policy::denial::refusal;
 use pinfold_policy::path::AbsPath;
 use pinfold_sys::{Act, Level, Witness, facts};
 
-use crate::denials::{is_apart, real, resolved};
+use crate::denials::{attempted, is_apart, real, resolved};
 use crate::{Error, Outcome, Sandbox};
 
 /// The most different attempts that are remembered.
@@ -70,14 +70,7 @@ fn note(learned: &mut Learned, permissive: &Sandbox, base: &Sandbox, (act, path)
         return;
     }
     let Some(path) = real(&given, act, resolved) else { return };
-    let attempted = match act {
-        Act::Read => Attempted::Read,
-        Act::Execute => Attempted::Execute,
-        Act::Write => Attempted::Write,
-        Act::Make => Attempted::Create,
-        Act::Remove => Attempted::Remove,
-        Act::Change => Attempted::Change,
-    };
+    let attempted = attempted(act);
     let reads = matches!(act, Act::Read | Act::Execute);
     let exists = facts::exists(&path);
     if reads && !exists {
