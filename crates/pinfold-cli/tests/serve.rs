@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use talk::{Talk, text};
 use world::World;
 
@@ -240,9 +240,11 @@ fn bad_messages_are_answered_and_harm_nothing() {
     talk.line("{\"jsonrpc\":\"2.0\",\"method\":\"session/list\"}");
     talk.result("session/list", json!({}));
     talk.line(&"x".repeat(8 * 1024 * 1024 + 2));
-    let last: Value = talk.next().unwrap();
-    assert_eq!(last["error"]["code"], -32600);
-    assert!(talk.next().is_none());
+    // News of the commands above may still arrive on either side of it.
+    assert_eq!(talk.answer()["error"]["code"], -32600);
+    while let Some(note) = talk.next() {
+        assert!(note.get("method").is_some(), "{note}");
+    }
 }
 
 #[test]

@@ -107,7 +107,8 @@ impl Talk {
         self.answer()
     }
 
-    fn answer(&mut self) -> Value {
+    /// The next answer; news that arrives before it is kept.
+    pub(crate) fn answer(&mut self) -> Value {
         loop {
             let message = self.next().unwrap();
             if message.get("method").is_none() {
