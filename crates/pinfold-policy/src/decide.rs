@@ -108,7 +108,7 @@ fn deepest_tree<'p>(trees: &'p [FsRule], path: &AbsPath) -> Option<(usize, &'p F
 }
 
 /// The private directory that a path lies in, unless a rule inside it decides.
-fn private<'p>(policy: &'p FsPolicy, path: &AbsPath) -> Option<&'p (AbsPath, Origin)> {
+pub(crate) fn private<'p>(policy: &'p FsPolicy, path: &AbsPath) -> Option<&'p (AbsPath, Origin)> {
     let private = policy.private.iter().find(|(directory, _)| path.starts_with(directory))?;
     match deciding_rule(policy, path) {
         Some((depth, _)) if depth > private.0.depth() => None,

@@ -19,7 +19,7 @@ use pinfold_policy::plan::linux::{compile, directories_to_list, paths_of_interes
 use pinfold_policy::plan::{macos, windows};
 use pinfold_policy::profile::{FsTarget, Profile};
 use pinfold_policy::repository::{GitDirectory, GitEntry, Repository};
-use pinfold_policy::resolve::{Context, Request, prepare};
+use pinfold_policy::resolve::{Context, Own, Request, prepare};
 use serde::Deserialize;
 
 /// A made-up host. What it does not list does not exist.
@@ -131,6 +131,7 @@ fn profile(case: &Path, host: &Host) -> Profile {
         slash_tmp: true,
         repositories: if host.git { vec![repository] } else { Vec::new() },
         git_files: Vec::new(),
+        own: Own::default(),
     };
     let request = Request::plain();
     let prepared = prepare(item, &request, &context).unwrap();

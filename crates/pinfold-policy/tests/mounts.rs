@@ -15,7 +15,7 @@ use pinfold_policy::plan::linux::{
     Appears, MountAction, NamespacePlan, Plan, Root, compile, paths_of_interest,
 };
 use pinfold_policy::profile::{Access, FsRule, FsTarget, Glob, Profile};
-use pinfold_policy::resolve::{Context, Request, prepare};
+use pinfold_policy::resolve::{Context, Own, Request, prepare};
 
 const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Deny];
 
@@ -59,6 +59,7 @@ fn profile(mut rules: Vec<FsRule>, private: Option<&str>) -> Profile {
         slash_tmp: true,
         repositories: Vec::new(),
         git_files: Vec::new(),
+        own: Own::default(),
     };
     let request = Request::plain();
     let prepared = prepare(Item::empty(), &request, &context).unwrap();

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pinfold_policy::path::AbsPath;
+use pinfold_policy::resolve::Own;
 
 use crate::Error;
 
@@ -119,6 +120,40 @@ impl Caller {
             .or_else(|| home.as_ref().and_then(|home| home.join(".config").ok()))
             .and_then(|base| base.join("git/config").ok());
         general.into_iter().chain(home.and_then(|home| home.join(".gitconfig").ok())).collect()
+    }
+
+    /// What pinfold itself believes, on behalf of this caller.
+    pub(crate) fn own(&self) -> Own {
+        let mut own = Own { settings: self.settings(), state: Vec::new() };
+        // The files may be links to somewhere else.
+        for directory in self.settings() {
+            let files = ["config.toml", "requirements.toml"];
+            own.settings.extend(files.iter().filter_map(|name| directory.join(name).ok()));
+        }
+        own.state.extend(self.state());
+        own.state.extend(self.sessions());
+        own
+    }
+
+    /// The user's own directories of [`Caller::own`]; that of the administrator is
+    /// not pinfold's to make.
+    pub(crate) fn own_directories(&self) -> Vec<AbsPath> {
+        let user = self.configuration().ok().flatten();
+        user.into_iter().chain(self.state()).chain(self.sessions()).collect()
+    }
+
+    fn settings(&self) -> Vec<AbsPath> {
+        let system = AbsPath::posix("/etc/pinfold").ok();
+        system.into_iter().chain(self.configuration().ok().flatten()).collect()
+    }
+
+    /// The directory of the sockets of servers, `$XDG_RUNTIME_DIR/pinfold`, or else
+    /// that of [`Caller::state`].
+    pub fn sessions(&self) -> Option<AbsPath> {
+        match self.directory("XDG_RUNTIME_DIR") {
+            Some(base) => base.join("pinfold").ok(),
+            None => self.state(),
+        }
     }
 
     /// Where things are kept that were taken away from protected paths.

@@ -1,15 +1,19 @@
 //! A profile, ready to run commands.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::DirBuilder;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use pinfold_egress::Report;
+use pinfold_policy::decide::access;
 use pinfold_policy::environment;
 use pinfold_policy::gap::Gap;
+use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{Plan, compile};
-use pinfold_policy::profile::{MechanismChoice, NetAccess, Profile};
-use pinfold_policy::resolve::{Context, Request, prepare};
+use pinfold_policy::profile::{Access, MechanismChoice, NetAccess, Profile};
+use pinfold_policy::resolve::{Context, OWN, Request, prepare};
 use pinfold_sys::{Ended, Launch, Level, Witness};
 
 use crate::denials::{Denials, Recorder};
@@ -173,6 +177,9 @@ impl Sandbox {
         command: &[OsString],
         witness: Option<Witness>,
     ) -> Result<Outcome, Error> {
+        if let Some(made) = self.with_own_directories() {
+            return made.attempt(command, witness);
+        }
         self.check_gaps()?;
         let name = command.first().map_or(&[][..], |name| name.as_bytes());
         let environment = self.environment();
@@ -202,6 +209,44 @@ impl Sandbox {
             }
             Err(error) => Err(Error::Launch(error)),
         }
+    }
+
+    /// The same after pinfold's own directories have been made, where a command could
+    /// make them otherwise; nothing when there is none to be made. What is there is
+    /// mounted, what is not could only be watched.
+    pub(crate) fn with_own_directories(&self) -> Option<Sandbox> {
+        if matches!(self.plan, Plan::Unconfined) {
+            return None;
+        }
+        let policy = &self.profile.filesystem;
+        let around = |path: &AbsPath| {
+            let above = path.ancestors().skip(1).find(pinfold_sys::facts::exists);
+            above.is_some_and(|above| access(policy, &above).0 == Access::Write)
+        };
+        let own = self.caller.own_directories();
+        let directories = own.into_iter().filter(|path| {
+            access(policy, path).1.is_some_and(|rule| rule.origin == OWN)
+                && !pinfold_sys::facts::exists(path)
+                && around(path)
+        });
+        let mut any = false;
+        for directory in directories {
+            // Where this fails, the command cannot make it either.
+            any |= DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(OsStr::from_bytes(directory.as_bytes()))
+                .is_ok();
+        }
+        any.then(|| {
+            let mut host = pinfold_sys::facts::host(&self.profile);
+            if let Plan::Landlock(_) = &self.plan {
+                host.namespaces = Err(String::from("they were tried before"));
+                host = pinfold_sys::facts::landlock(&self.profile, host);
+            }
+            let (plan, gaps) = compile(&self.profile, &host);
+            Sandbox { plan, gaps, ..self.clone() }
+        })
     }
 
     /// Refuses to go on with gaps that nobody allowed.
@@ -235,6 +280,7 @@ fn resolve(caller: &Caller, options: &Options) -> Result<Profile, Error> {
         slash_tmp: true,
         repositories: Vec::new(),
         git_files: caller.git_files(),
+        own: caller.own(),
     };
     let prepared =
         prepare(sources.merged, &options.request, &context).map_err(Error::Configuration)?;

@@ -122,6 +122,9 @@ impl Sandbox {
     /// # Errors
     /// When there are gaps that nobody allowed, or this host has no namespaces.
     pub fn start(&self) -> Result<Session, Error> {
+        if let Some(made) = self.with_own_directories() {
+            return made.start();
+        }
         self.check_gaps()?;
         let place =
             Place { directory: self.profile().directories.working.clone(), kept: self.kept() };

@@ -60,14 +60,9 @@ pub(crate) fn session(parsed: &Parsed) -> Result<i32, Failure> {
 
 /// The socket of the user's own server.
 fn socket(caller: &Caller) -> Result<PathBuf, Failure> {
-    let directory =
-        |name: &str| caller.variable(name).map(|value| Path::new(OsStr::from_bytes(value)));
-    let base = directory("XDG_RUNTIME_DIR")
-        .or_else(|| directory("XDG_STATE_HOME"))
-        .map(Path::to_path_buf)
-        .or_else(|| directory("HOME").map(|home| home.join(".local/state")));
-    base.filter(|base| base.is_absolute())
-        .map(|base| base.join("pinfold/sessions"))
+    caller
+        .sessions()
+        .map(|base| Path::new(OsStr::from_bytes(base.as_bytes())).join("sessions"))
         .ok_or_else(|| failed("cannot find a place for sessions", "set XDG_RUNTIME_DIR or HOME"))
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use choose::Front;
-pub use protect::SERVICES;
+pub use protect::{OWN, SERVICES};
 pub use requirements::Requirements;
 pub use rules::secrets;
 
@@ -43,6 +43,18 @@ pub struct Context {
     pub repositories: Vec<Repository>,
     /// The user's own git configuration files, there or not.
     pub git_files: Vec<AbsPath>,
+    /// What pinfold itself believes.
+    pub own: Own,
+}
+
+/// Where pinfold keeps what it believes, there or not: a command that could
+/// write it would choose its own rules, or those of the next command.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// Files and directories of configuration; read at most.
+    pub settings: Vec<AbsPath>,
+    /// Notes of past runs and the sockets of servers; out of sight.
+    pub state: Vec<AbsPath>,
 }
 
 /// What the command line asks for.
@@ -149,6 +161,9 @@ impl Prepared {
         }
         if git(&self.chosen) != Git::Write {
             protect::configuration(&mut profile.filesystem, context);
+        }
+        if profile.confinement == Confinement::Confined {
+            protect::own(&mut profile.filesystem, &context.own);
         }
         if let Some(requirements) = requirements {
             requirements.bound(&mut profile, &self.chosen, context, diagnostics);

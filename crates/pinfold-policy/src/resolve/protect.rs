@@ -1,10 +1,11 @@
 //! What is protected by default in a writable workspace: whatever makes programs
 //! outside run code.
 
-use super::Context;
 use super::rules::Rules;
+use super::{Context, Own};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::file::Git;
+use crate::decide;
 use crate::origin::Origin;
 use crate::path::AbsPath;
 use crate::profile::{Access, FsPolicy, FsRule, FsTarget, Glob};
@@ -16,6 +17,9 @@ const DIRECTORIES: &[(&str, &[&str])] = &[("/run", &["current-system", "systemd/
 
 /// The origin of the rules that hide them.
 pub const SERVICES: Origin = Origin::BuiltIn("services of the host");
+
+/// The origin of the rules for what pinfold itself believes.
+pub const OWN: Origin = Origin::BuiltIn("pinfold's own files");
 
 const DEFAULT: Origin = Origin::BuiltIn("protected by default");
 const GIT: Origin = Origin::BuiltIn("git = \"commit\"");
@@ -95,6 +99,30 @@ pub(super) fn configuration(policy: &mut FsPolicy, context: &Context) {
             let target = FsTarget::Tree(path.clone());
             let rule = FsRule { target, access: Access::Read, origin: DEFAULT };
             policy.rules.insert(index, rule);
+        }
+    }
+}
+
+/// Keeps what pinfold itself believes out of the command's hands. No rule of the
+/// user stands against this: there is always another directory to work in.
+pub(super) fn own(policy: &mut FsPolicy, own: &Own) {
+    for (paths, most) in [(&own.settings, Access::Read), (&own.state, Access::Deny)] {
+        for path in paths {
+            if decide::private(policy, path).is_some() {
+                continue;
+            }
+            policy.rules.retain(|rule| match &rule.target {
+                FsTarget::Tree(tree) => rule.access == Access::Deny || !tree.starts_with(path),
+                FsTarget::Glob(_) => true,
+            });
+            // The path may be another name of something writable, so this holds
+            // whatever surrounds the name.
+            let access = decide::access(policy, path).0.max(most);
+            let access = if access == Access::Write { most } else { access };
+            let target = FsTarget::Tree(path.clone());
+            if let Err(index) = policy.rules.binary_search_by(|rule| rule.target.cmp(&target)) {
+                policy.rules.insert(index, FsRule { target, access, origin: OWN });
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use pinfold_policy::origin::Origin;
 use pinfold_policy::path::{AbsPath, PathStyle};
 use pinfold_policy::plan::windows::{Account, Confined, Plan, compile, mask};
 use pinfold_policy::profile::{Access, FsRule, FsTarget, Glob, NetAccess, Profile};
-use pinfold_policy::resolve::{Context, Request, prepare};
+use pinfold_policy::resolve::{Context, Own, Request, prepare};
 
 const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Deny];
 const ACCOUNT: WindowsLevel = WindowsLevel::Account { proxy_port: 4128 };
@@ -35,6 +35,7 @@ fn profile(mut rules: Vec<FsRule>) -> Profile {
         slash_tmp: true,
         repositories: Vec::new(),
         git_files: Vec::new(),
+        own: Own::default(),
     };
     let request = Request::plain();
     let prepared = prepare(Item::empty(), &request, &context).unwrap();

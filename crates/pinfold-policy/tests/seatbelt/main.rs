@@ -15,7 +15,7 @@ use pinfold_policy::origin::Origin;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::macos::{Plan, compile};
 use pinfold_policy::profile::{Access, FsRule, FsTarget, Glob, Profile};
-use pinfold_policy::resolve::{Context, Request, prepare};
+use pinfold_policy::resolve::{Context, Own, Request, prepare};
 
 const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Deny];
 
@@ -41,6 +41,7 @@ fn profile(mut rules: Vec<FsRule>) -> Profile {
         slash_tmp: true,
         repositories: Vec::new(),
         git_files: Vec::new(),
+        own: Own::default(),
     };
     let request = Request::plain();
     let prepared = prepare(Item::empty(), &request, &context).unwrap();

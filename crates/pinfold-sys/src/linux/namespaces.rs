@@ -330,7 +330,11 @@ fn step_failure(step: &Step, code: i32) -> Error {
             Error::System { attempted: named("make the mount point", path), code }
         }
         Step::Pivot { .. } => closed("change the root directory", code),
-        Step::Clone { .. } | Step::Attach { .. } | Step::ReadOnly { .. } | Step::Close { .. } => {
+        Step::Clone { .. }
+        | Step::Attach { .. }
+        | Step::ReadOnly { .. }
+        | Step::ReadOnlyWhole { .. }
+        | Step::Close { .. } => {
             Error::System { attempted: String::from("mount a tree of the host"), code }
         }
     }

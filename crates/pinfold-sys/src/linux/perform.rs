@@ -65,6 +65,10 @@ fn one(step: &Step, slots: &Slots) -> Result<(), Errno> {
             let attributes = set(libc::MOUNT_ATTR_RDONLY, 0);
             call::mount_setattr(held(tree), c"", call::Depth::One, attributes)?;
         }
+        Step::ReadOnlyWhole { tree } => {
+            let attributes = set(libc::MOUNT_ATTR_RDONLY, 0);
+            call::mount_setattr(held(tree), c"", call::Depth::Recursive, attributes)?;
+        }
         Step::Attach { tree, point } => {
             call::move_mount(held(tree), held(point))?;
         }

@@ -21,7 +21,7 @@ use crate::path::AbsPath;
 use crate::profile::{
     Access, Confinement, FsRule, FsTarget, HostAction, NetAccess, NetPolicy, Profile,
 };
-use crate::resolve::SERVICES;
+use crate::resolve::{OWN, SERVICES};
 
 /// Where programs find the proxy inside; nothing else can be there.
 pub const PROXY_PORT: u16 = 3128;
@@ -113,6 +113,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn rule(&mut self, rule: &FsRule, path: &AbsPath, fact: &PathFact) {
+        if rule.origin == OWN {
+            self.way_to(path);
+        }
         match &fact.kind {
             PathKind::Directory => self.point(&fact.real, rule.access, MountKind::Directory),
             PathKind::File | PathKind::Socket | PathKind::Other => {
@@ -136,6 +139,17 @@ impl<'a> Compiler<'a> {
             self.existing_watch(rule, &fact.real);
         } else {
             self.existing_watch(rule, path);
+        }
+    }
+
+    /// The links on the way to a path stay what they are, as does its last name.
+    fn way_to(&mut self, path: &AbsPath) {
+        for above in path.ancestors().skip(1) {
+            if let Some(PathFact { kind: PathKind::Link { .. }, real }) =
+                self.host.paths.get(&above)
+            {
+                self.links.push(real.clone());
+            }
         }
     }
 

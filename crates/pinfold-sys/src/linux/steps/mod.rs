@@ -65,6 +65,8 @@ pub(crate) enum Step {
     SealScratch,
     /// Makes one mount read-only, not those below it.
     ReadOnly { tree: Slot },
+    /// Makes a tree and every mount in it read-only.
+    ReadOnlyWhole { tree: Slot },
     /// Attaches a tree.
     Attach { tree: Slot, point: Slot },
     /// Attaches a tree at a path that only root of the host can change.
@@ -192,6 +194,11 @@ impl Builder<'_> {
         }
     }
 
+    fn root_is_writable(&self) -> bool {
+        let first = self.mounts.first();
+        first.is_some_and(|mount| mount.path.is_root() && mount.action == MountAction::Write)
+    }
+
     fn has_watches(&self) -> bool {
         !self.plan.watches.is_empty() || !self.plan.patterns.is_empty()
     }
@@ -249,6 +256,7 @@ impl Builder<'_> {
         let (source, tree) = (self.slot(), self.slot());
         let many = self.mounts.len() > FEW;
         let nested = !self.above.is_empty() || self.new_root.is_some();
+        let unsealed = matches!(moment, Moment::AfterSeal) && self.root_is_writable();
         let steps = match moment {
             Moment::BeforeSeal => &mut self.before_seal,
             Moment::AfterSeal => &mut self.after_seal,
@@ -257,6 +265,10 @@ impl Builder<'_> {
         let directory = mount.kind == MountKind::Directory;
         steps.push(Step::Open { path, directory, into: source });
         steps.push(Step::Clone { from: source, into: tree });
+        if unsealed {
+            // The seal has left everything as it was.
+            steps.push(Step::ReadOnlyWhole { tree });
+        }
         if nested {
             if many {
                 steps.push(Step::Close { slot: source });
@@ -416,8 +428,7 @@ impl Builder<'_> {
     }
 
     fn finish(self) -> Steps {
-        let writable = |mount: &&Mount| mount.path.is_root() && mount.action == MountAction::Write;
-        let read_only = !self.mounts.iter().any(writable);
+        let read_only = !self.root_is_writable();
         let has_masks = self.has_masks();
         let mut list = self.before_seal;
         list.push(Step::Seal { read_only });
