@@ -6,8 +6,12 @@ mod world;
 
 use std::fs;
 use std::path::Path;
+use std::sync::RwLock;
 
 use world::{Output, World};
+
+/// Held for writing while a directory that every run looks at comes and goes.
+static SYSTEM: RwLock<()> = RwLock::new(());
 
 /// Runs a script in the home, with the configuration and state where they are
 /// without any variable.
@@ -35,7 +39,8 @@ const FORGE: &str = "
 
 fn unforged(world: &World, what: &str, output: &Output) {
     let home = world.home();
-    assert_eq!(fs::read_to_string(home.join("sign")).unwrap(), "ran\n", "{}", output.stderr);
+    let sign = fs::read_to_string(home.join("sign")).unwrap_or_default();
+    assert_eq!(sign, "ran\n", "{}{}", output.stdout, output.stderr);
     for directory in [".config/pinfold", ".local/state/pinfold"] {
         for file in ["config.toml", "denials.json"] {
             let text = fs::read_to_string(home.join(directory).join(file)).unwrap_or_default();
@@ -47,6 +52,7 @@ fn unforged(world: &World, what: &str, output: &Output) {
 #[test]
 fn a_command_in_the_home_cannot_make_what_is_not_there() {
     let world = World::new("own-missing");
+    let _others = SYSTEM.read().unwrap();
     let output = at_home(&world, &[], FORGE);
     unforged(&world, "missing", &output);
 }
@@ -54,6 +60,7 @@ fn a_command_in_the_home_cannot_make_what_is_not_there() {
 #[test]
 fn a_command_in_the_home_cannot_change_what_is_there() {
     let world = World::new("own-there");
+    let _others = SYSTEM.read().unwrap();
     let home = world.home();
     for directory in [".config/pinfold", ".local/state/pinfold"] {
         fs::create_dir_all(home.join(directory)).unwrap();
@@ -70,17 +77,23 @@ fn a_command_in_the_home_cannot_change_what_is_there() {
         assert_eq!(fs::read_to_string(&settings).unwrap(), "# mine\n");
         assert_eq!(fs::read_to_string(&notes).unwrap(), "{}");
     }
-    // The administrator's directory is neither made nor left to be made.
-    let there = Path::new("/etc/pinfold").exists();
-    at_home(&world, &["--write", "/"], "mkdir /etc/pinfold");
-    assert_eq!(Path::new("/etc/pinfold").exists(), there);
     let read = at_home(&world, &[], "cat .local/state/pinfold/denials.json");
     assert_eq!(read.stdout, "", "the notes of other runs can be read");
 }
 
 #[test]
+fn the_administrators_directory_cannot_be_made() {
+    let world = World::new("own-system");
+    let _alone = SYSTEM.write().unwrap();
+    let there = Path::new("/etc/pinfold").exists();
+    at_home(&world, &["--write", "/"], "mkdir /etc/pinfold");
+    assert_eq!(Path::new("/etc/pinfold").exists(), there);
+}
+
+#[test]
 fn links_to_the_configuration_protect_what_they_lead_to() {
     let world = World::new("own-links");
+    let _others = SYSTEM.read().unwrap();
     let home = world.home();
     for directory in ["dotfiles/pinfold", "dotfiles/config"] {
         fs::create_dir_all(home.join(directory)).unwrap();
@@ -104,6 +117,7 @@ fn links_to_the_configuration_protect_what_they_lead_to() {
 #[test]
 fn the_same_holds_while_learning() {
     let world = World::new("own-learn");
+    let _others = SYSTEM.read().unwrap();
     let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
     command.current_dir(world.home()).env_remove("PINFOLD_HOME").env_remove("XDG_RUNTIME_DIR");
     command.env_remove("XDG_CONFIG_HOME");
@@ -114,6 +128,7 @@ fn the_same_holds_while_learning() {
 #[test]
 fn what_is_read_only_below_a_writable_root_stays_so() {
     let world = World::new("own-root");
+    let _others = SYSTEM.read().unwrap();
     world.file("kept/file", "kept");
     world.file(".vscode/tasks.json", "kept");
     let script = "echo forged >kept/file; echo forged >.vscode/tasks.json; echo ran >sign";
@@ -128,6 +143,7 @@ fn what_is_read_only_below_a_writable_root_stays_so() {
 #[test]
 fn looking_at_a_profile_makes_nothing() {
     let world = World::new("own-explain");
+    let _others = SYSTEM.read().unwrap();
     let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
     command.current_dir(world.home()).env_remove("PINFOLD_HOME").env_remove("XDG_CONFIG_HOME");
     let output = world.output(command.arg("explain"));
