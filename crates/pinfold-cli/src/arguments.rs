@@ -1,7 +1,6 @@
 //! Takes the command line apart. Values may hold any byte.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pinfold::policy::config::diagnostic::nearest;
 use pinfold::policy::path::Quoted;
@@ -63,7 +62,7 @@ pub(crate) fn parse(
     let mut parsed = Parsed::default();
     let mut rest = arguments.into_iter();
     while let Some(argument) = rest.next() {
-        let bytes = argument.as_bytes();
+        let bytes = pinfold_sys::name::bytes(&argument);
         if bytes == b"--" {
             parsed.operands.extend(rest);
             break;
@@ -71,7 +70,7 @@ pub(crate) fn parse(
         if let Some(long) = bytes.strip_prefix(b"--") {
             let (name, value) = split(long);
             let flag = long_flag(command, &String::from_utf8_lossy(name))?;
-            take(&mut parsed, flag, value.map(OsString::from_vec), &mut rest)?;
+            take(&mut parsed, flag, value.map(|value| pinfold_sys::name::os(&value)), &mut rest)?;
         } else if let [b'-', first, ..] = bytes {
             short(&mut parsed, command, (*first, &bytes[1..]), &mut rest)?;
         } else {
@@ -85,7 +84,7 @@ pub(crate) fn parse(
     }
     match parsed.operands.get(command.most) {
         Some(extra) if !parsed.has("help") => {
-            let message = format!("unexpected operand {}", Quoted(extra.as_bytes()));
+            let message = format!("unexpected operand {}", Quoted(pinfold_sys::name::bytes(extra)));
             let form = format!("pinfold {} [OPTIONS] {}", command.name, command.operands);
             Err(usage(&message, &format!("write \"{}\"", form.trim_end())))
         }
@@ -111,7 +110,7 @@ fn short(
         })?;
         if flag.value.is_some() && !after.is_empty() {
             let value = after.strip_prefix(b"=").unwrap_or(after).to_vec();
-            return take(parsed, flag, Some(OsString::from_vec(value)), rest);
+            return take(parsed, flag, Some(pinfold_sys::name::os(&value)), rest);
         }
         take(parsed, flag, None, rest)?;
         letters = after;
@@ -160,7 +159,7 @@ pub(crate) fn flags(command: &'static Command) -> impl Iterator<Item = &'static 
 
 /// The complaint about a command that does not exist.
 pub(crate) fn unknown_command(given: &OsStr) -> Failure {
-    let shown = Quoted(given.as_bytes());
+    let shown = Quoted(pinfold_sys::name::bytes(given));
     let name = given.to_string_lossy();
     if name.starts_with('-') {
         let hint = "a command comes before its options; see \"pinfold --help\"";

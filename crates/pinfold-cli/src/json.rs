@@ -4,15 +4,15 @@
 //! general serializer, so it is written by hand.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Profile;
 use pinfold::{Denials, Error, Exceeded, Handling, Outcome, Status};
+use pinfold_sys::{files, name};
 
 use crate::terminal::{Failure, failed};
 
@@ -45,12 +45,15 @@ impl<'a> Document<'a> {
                 self.file.set_len(0)?;
             }
             self.file.write_all(text.as_bytes())?;
-            Ok(std::fs::metadata(self.name).is_ok_and(|now| same(&own, &now)))
+            files::leads_to(Path::new(self.name), &self.file)
         });
         match written {
             Ok(true) => Ok(()),
             Ok(false) => Err(failed(
-                &format!("cannot write {}: the command replaced it", Quoted(self.name.as_bytes())),
+                &format!(
+                    "cannot write {}: the command replaced it",
+                    Quoted(name::bytes(self.name))
+                ),
                 "pass --json a file that the command cannot write",
             )),
             Err(error) => Err(unwritten(self.name, &error)),
@@ -58,14 +61,10 @@ impl<'a> Document<'a> {
     }
 }
 
-fn same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-fn unwritten(name: &OsStr, error: &std::io::Error) -> Failure {
+fn unwritten(file: &OsStr, error: &std::io::Error) -> Failure {
     let why = pinfold_sys::describe(error.raw_os_error().unwrap_or(0));
-    let name = Quoted(name.as_bytes());
-    failed(&format!("cannot write {name}: {why}"), "pass --json a file that can be written")
+    let file = Quoted(name::bytes(file));
+    failed(&format!("cannot write {file}: {why}"), "pass --json a file that can be written")
 }
 
 /// The document of a run that took place.
@@ -174,7 +173,7 @@ pub(crate) fn failure(command: &[OsString], error: &Error) -> String {
 }
 
 fn words(command: &[OsString]) -> String {
-    array(command.iter().map(|word| bytes(word.as_bytes())))
+    array(command.iter().map(|word| bytes(name::bytes(word))))
 }
 
 fn object(fields: &[(&str, String)]) -> String {

@@ -1,7 +1,6 @@
 //! The commands that run something.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use pinfold::policy::resolve::{FlagRule, Front, Request};
 use pinfold::{
     Appeared, Caller, Denials, Exceeded, Handling, Level, NetworkOptions, Options, Outcome, Sandbox,
 };
+use pinfold_sys::{name, places};
 
 use crate::arguments::Parsed;
 use crate::json::{self, Document};
@@ -29,8 +29,9 @@ pub(crate) fn run(parsed: &Parsed) -> Result<i32, Failure> {
 /// `pinfold shell`.
 pub(crate) fn shell(parsed: &Parsed) -> Result<i32, Failure> {
     let caller = caller(parsed)?;
-    let shell = caller.variable("SHELL").unwrap_or(b"/bin/sh").to_vec();
-    go(parsed, &caller, &options(parsed)?, &[OsString::from_vec(shell)])
+    let (variable, usual) = places::SHELL;
+    let shell = caller.variable(variable).unwrap_or(usual.as_bytes());
+    go(parsed, &caller, &options(parsed)?, &[name::os(shell)])
 }
 
 /// `pinfold sandbox`.
@@ -54,7 +55,7 @@ fn as_the_predecessor(parsed: &Parsed) -> Result<i32, Failure> {
         Some("seatbelt") => "macos",
         Some(name @ ("linux" | "macos" | "windows")) => name,
         _ => {
-            let message = format!("unknown system {}", Quoted(system.as_bytes()));
+            let message = format!("unknown system {}", Quoted(name::bytes(system)));
             return Err(usage(&message, "use linux, macos or windows"));
         }
     };
@@ -210,7 +211,7 @@ fn level(parsed: &Parsed) -> Result<Option<Level>, Failure> {
 pub(crate) fn caller(parsed: &Parsed) -> Result<Caller, Failure> {
     let caller = match parsed.last("cd") {
         // A present directory that is gone does not matter for an absolute one.
-        Some(directory) if directory.as_bytes().starts_with(b"/") => {
+        Some(directory) if name::absolute(name::bytes(directory)).is_ok() => {
             Caller::at_root().in_directory(directory)
         }
         Some(directory) => {
@@ -226,7 +227,7 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
     let mut request = Request {
         profile: parsed.text("profile")?,
         hosts: parsed.texts("net")?,
-        environment: parsed.all("env").map(|value| value.as_bytes().to_vec()).collect(),
+        environment: parsed.all("env").map(|value| name::bytes(value).to_vec()).collect(),
         allowed_gaps: parsed.texts("allow-gap")?,
         ..Request::plain()
     };
@@ -239,14 +240,14 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
         })?;
         request.timeout = Some(time);
     }
-    for (name, value) in parsed.options() {
-        let access = match name {
+    for (option, value) in parsed.options() {
+        let access = match option {
             "read" => Access::Read,
             "write" => Access::Write,
             "deny" => Access::Deny,
             _ => continue,
         };
-        request.rules.push(rule(name, value, access)?);
+        request.rules.push(rule(option, value, access)?);
     }
     let network = NetworkOptions {
         decider: parsed.last("decider").map(OsStr::to_os_string).into_iter().collect(),
@@ -256,10 +257,13 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
     Ok(Options { request, overrides: parsed.texts("config")?, network, report })
 }
 
-pub(crate) fn rule(name: &str, value: &OsStr, access: Access) -> Result<FlagRule, Failure> {
-    let path = value.as_bytes().to_vec();
+pub(crate) fn rule(option: &str, value: &OsStr, access: Access) -> Result<FlagRule, Failure> {
+    let path = name::bytes(value).to_vec();
     if path.is_empty() {
-        return Err(usage(&format!("--{name} needs a path"), "write an absolute or relative path"));
+        return Err(usage(
+            &format!("--{option} needs a path"),
+            "write an absolute or relative path",
+        ));
     }
-    Ok(FlagRule { option: format!("--{name} {}", Quoted(&path)).into(), access, path })
+    Ok(FlagRule { option: format!("--{option} {}", Quoted(&path)).into(), access, path })
 }

@@ -1,7 +1,6 @@
 //! The commands that only say something.
 
 use std::fmt::Display;
-use std::os::unix::ffi::OsStrExt;
 
 use pinfold::policy::config::{Diagnostic, File};
 use pinfold::policy::decide::{Operation, decide};
@@ -12,8 +11,9 @@ use pinfold::policy::path::{AbsPath, Quoted};
 use pinfold::policy::plan::linux::paths_of_interest;
 use pinfold::policy::plan::{macos, windows};
 use pinfold::policy::profile::Profile;
-use pinfold::policy::resolve::{Request, builtin};
+use pinfold::policy::resolve::{Request, builtin, stores};
 use pinfold::{Caller, Error, Options, Sandbox, Sources};
+use pinfold_sys::name;
 
 use crate::arguments::Parsed;
 use crate::run::{caller, options};
@@ -30,7 +30,7 @@ pub(crate) fn explain(parsed: &Parsed) -> Result<i32, Failure> {
             text.push('\n');
             match system {
                 System::Here => {
-                    text.push_str(&explain::plan(sandbox.plan()));
+                    text.push_str(&pinfold_sys::plan::render(sandbox.plan()));
                     text.push('\n');
                     text.push_str(&explain::gaps(sandbox.gaps()));
                 }
@@ -45,17 +45,16 @@ pub(crate) fn explain(parsed: &Parsed) -> Result<i32, Failure> {
             }
             print(&text)
         }
-        [thing, ..] => print(&verdict(sandbox.profile(), &caller, thing.as_bytes())?),
+        [thing, ..] => print(&verdict(sandbox.profile(), &caller, name::bytes(thing))?),
     }
 }
 
 /// The plans of both levels.
 fn windows_plans(profile: &Profile) -> String {
-    let facts = pinfold_sys::facts::host(profile);
     let mut host = WindowsHost {
         level: WindowsLevel::RestrictedToken,
-        paths: facts.paths,
-        glob_matches: facts.glob_matches,
+        paths: pinfold_sys::facts::paths(&paths_of_interest(profile)),
+        glob_matches: pinfold_sys::facts::matches(profile),
         world_writable: Vec::new(),
     };
     let mut text = String::new();
@@ -109,7 +108,7 @@ pub(crate) fn verdict(profile: &Profile, caller: &Caller, thing: &[u8]) -> Resul
     }
     let as_path = match (thing, caller.home()) {
         ([b'~'] | [b'~', b'/', ..], Some(home)) => {
-            AbsPath::posix([home.as_bytes(), &thing[1..]].concat())
+            name::absolute(&[home.as_bytes(), &thing[1..]].concat())
         }
         _ => caller.working.join(thing),
     };
@@ -139,10 +138,10 @@ fn contains(thing: &[u8], part: &[u8]) -> bool {
 /// is.
 fn real(path: &AbsPath) -> AbsPath {
     for above in path.ancestors() {
-        let os = std::ffi::OsStr::from_bytes(above.as_bytes());
-        if let Ok(real) = std::fs::canonicalize(os) {
+        if let Ok(real) = std::fs::canonicalize(name::path(&above)) {
             let rest = path.strip_prefix(&above).unwrap_or_default();
-            let real = AbsPath::posix(real.as_os_str().as_bytes()).and_then(|real| real.join(rest));
+            let real =
+                name::absolute(name::bytes(real.as_os_str())).and_then(|real| real.join(rest));
             return real.unwrap_or_else(|_| path.clone());
         }
     }
@@ -177,7 +176,7 @@ pub(crate) fn check(parsed: &Parsed) -> Result<i32, Failure> {
         }
     }
     for operand in &parsed.operands {
-        let file = caller.working.join(operand.as_bytes());
+        let file = caller.working.join(name::bytes(operand));
         let file = file.map_err(|error| usage(&error.to_string(), "name a file"))?;
         problems.extend(pinfold::check(&file));
         checked += 1;
@@ -204,7 +203,7 @@ pub(crate) fn profiles(parsed: &Parsed) -> Result<i32, Failure> {
         Some(name) if name == ":secrets" => {
             let home = caller.home();
             let mut text = String::new();
-            for path in builtin::SECRETS {
+            for path in stores::secrets(pinfold_sys::plan::SYSTEM) {
                 match (path.strip_prefix("~/"), &home) {
                     (Some(rest), Some(home)) => {
                         text.push_str(&format!(
@@ -256,7 +255,7 @@ pub(crate) fn doctor() -> Result<i32, Failure> {
     }
     print(&text)?;
     if checks.iter().any(|check| !check.works && check.needed) {
-        return Err(failed("this host cannot run the namespaces mechanism", "see the hints above"));
+        return Err(failed("this host cannot confine commands", "see the hints above"));
     }
     Ok(0)
 }

@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pinfold::policy::path::{AbsPath, Quoted};
 use pinfold::{Caller, Sources};
@@ -70,7 +69,7 @@ impl UserFile {
     /// Replaces it as a whole.
     pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
         std::fs::create_dir_all(os(&self.home))
-            .and_then(|()| replace(os(&self.path), text))
+            .and_then(|()| replace(&os(&self.path), text))
             .map_err(|error| unwritten(&self.path, &error))
     }
 
@@ -125,6 +124,6 @@ fn unwritten(file: &AbsPath, error: &std::io::Error) -> Failure {
     failed(&format!("cannot write {}: {why}", Quoted(file.as_bytes())), "check its permissions")
 }
 
-fn os(path: &AbsPath) -> &Path {
-    Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()))
+fn os(path: &AbsPath) -> PathBuf {
+    pinfold_sys::name::path(path)
 }

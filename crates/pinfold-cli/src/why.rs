@@ -1,12 +1,10 @@
 //! What was denied last, and what would allow it.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pinfold::policy::path::Quoted;
 use pinfold::{Caller, Denial, Options, Outcome, Sandbox};
@@ -28,7 +26,7 @@ pub(crate) fn reason(denial: &Denial) -> String {
 
 fn file(caller: &Caller) -> Option<PathBuf> {
     let state = caller.state()?;
-    Some(Path::new(OsStr::from_bytes(state.as_bytes())).join("denials.json"))
+    Some(pinfold_sys::name::path(&state).join("denials.json"))
 }
 
 /// Notes the denials of a run that had any. That this fails must not change the
@@ -40,7 +38,8 @@ pub(crate) fn note(caller: &Caller, command: &[OsString], outcome: &Outcome) {
     let beside = file.with_extension(format!("{}", std::process::id()));
     let written = file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
         let mut opened =
-            fs::File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
+            pinfold_sys::files::private(fs::File::options().write(true).create_new(true))
+                .open(&beside)?;
         opened.write_all(text.as_bytes())?;
         fs::rename(&beside, &file)
     });

@@ -3,7 +3,28 @@
 
 use std::collections::BTreeMap;
 
-use crate::path::AbsPath;
+use crate::path::{AbsPath, PathStyle};
+
+/// A system that plans are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum System {
+    /// Linux.
+    Linux,
+    /// macOS.
+    MacOs,
+    /// Windows.
+    Windows,
+}
+
+impl System {
+    /// How its paths are written.
+    pub fn style(self) -> PathStyle {
+        match self {
+            System::Linux | System::MacOs => PathStyle::Posix,
+            System::Windows => PathStyle::Windows,
+        }
+    }
+}
 
 /// What a path is, without following a link in its last name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,5 +22,6 @@ pub mod origin;
 pub mod path;
 pub mod plan;
 pub mod profile;
+pub mod program;
 pub mod repository;
 pub mod resolve;

@@ -12,7 +12,7 @@ use pinfold_policy::config::{Layer, Source};
 use pinfold_policy::explain;
 use pinfold_policy::gap;
 use pinfold_policy::host::{
-    EntryKind, GlobMatch, LinuxHost, MacHost, PathFact, PathKind, WindowsHost, WindowsLevel,
+    EntryKind, GlobMatch, LinuxHost, MacHost, PathFact, PathKind, System, WindowsHost, WindowsLevel,
 };
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{compile, directories_to_list, paths_of_interest};
@@ -125,6 +125,8 @@ fn profile(case: &Path, host: &Host) -> Profile {
         complete: true,
     };
     let context = Context {
+        system: System::Linux,
+        volumes: vec![AbsPath::root()],
         working,
         home: Some(path(&host.home)),
         tmpdir: None,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pinfold_policy::config::tree::Item;
 use pinfold_policy::decide::{Operation, access, decide};
 use pinfold_policy::glob::Matcher;
-use pinfold_policy::host::{GlobMatch, LinuxHost, PathFact, PathKind};
+use pinfold_policy::host::{GlobMatch, LinuxHost, PathFact, PathKind, System};
 use pinfold_policy::origin::Origin;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{
@@ -53,6 +53,8 @@ fn glob(pattern: &str, access: Access) -> FsRule {
 /// The default profile with these file rules instead of its own.
 fn profile(mut rules: Vec<FsRule>, private: Option<&str>) -> Profile {
     let context = Context {
+        system: System::Linux,
+        volumes: vec![AbsPath::root()],
         working: path("/w"),
         home: None,
         tmpdir: None,

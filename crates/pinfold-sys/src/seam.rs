@@ -1,12 +1,16 @@
 //! What goes into and comes out of a run, on every system.
 
 use std::fmt;
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use pinfold_policy::path::AbsPath;
 
+use crate::descriptor::Owned;
+use crate::numbers::scarce;
+
 /// A command to run under a plan.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Launch {
     /// Programs to try in order, absolute or relative to `directory`: one for a
     /// name with a separator, otherwise one per directory of the command's PATH.
@@ -22,6 +26,8 @@ pub struct Launch {
     pub kept: Option<AbsPath>,
     /// Who wants to hear of attempts; nobody for a run without a report.
     pub witness: Option<Witness>,
+    /// What [`door`](crate::door) has opened for this run.
+    pub door: Option<TcpListener>,
 }
 
 /// How much of what a command attempts is told.
@@ -80,17 +86,124 @@ pub struct Attempt {
     pub process: i32,
 }
 
-/// Listening sockets inside the command's network, for a proxy outside.
+/// Listening sockets for a proxy outside. All but the first need a network of the
+/// command's own.
 #[derive(Debug)]
 pub struct OpenDoors {
     /// For programs that know of the proxy.
-    pub proxy: std::net::TcpListener,
+    pub proxy: TcpListener,
     /// Questions to a name server.
-    pub names: std::net::UdpSocket,
+    pub names: Option<UdpSocket>,
     /// The same over TCP.
-    pub names_stream: std::net::TcpListener,
+    pub names_stream: Option<TcpListener>,
     /// Connections to the captured ports of any address.
-    pub captured: Vec<std::net::TcpListener>,
+    pub captured: Vec<TcpListener>,
+}
+
+/// Where the command finds its proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// At this port of the loopback of a network of its own.
+    Own(u16),
+    /// On the loopback of the host, at the port of [`door`](crate::door).
+    Host,
+    /// Nowhere.
+    NoProxy,
+}
+
+/// What this process, outside of every sandbox, may do with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    /// Read it.
+    Read,
+    /// Write it.
+    Write,
+    /// Change its mode and times.
+    Own,
+}
+
+/// Why a program was not executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It, or what it needs to start, is not there.
+    Missing,
+    /// It may not be executed.
+    Permission,
+    /// It is no program.
+    Format,
+    /// Somebody is writing to it.
+    Busy,
+    /// Arguments and environment are too long.
+    TooLong,
+    /// Another reason.
+    Otherwise,
+}
+
+/// Something that a host ran out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scarce {
+    /// Open files.
+    Files,
+    /// Processes.
+    Processes,
+    /// Memory.
+    Memory,
+}
+
+/// One ingredient of a sandbox, as `doctor` finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was tried.
+    pub name: &'static str,
+    /// Whether it works.
+    pub works: bool,
+    /// Whether nothing can be confined without it.
+    pub needed: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+/// Rows and columns of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Lines, 0 for not known.
+    pub rows: u16,
+    /// Characters in a line, 0 for not known.
+    pub columns: u16,
+}
+
+/// Gets the doors of a plan that has some; whether they are served.
+pub type Opened = Box<dyn FnOnce(OpenDoors) -> bool + Send>;
+
+/// Where a session begins.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The working directory of the first process.
+    pub directory: AbsPath,
+    /// As for [`Launch::kept`].
+    pub kept: Option<AbsPath>,
+}
+
+/// How a session went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The limit that ended it, if one did.
+    pub exceeded: Option<Exceeded>,
+    /// What its commands used.
+    pub usage: Usage,
+    /// As in [`Ended::appeared`].
+    pub appeared: Vec<Appeared>,
+}
+
+/// What a command of a session reads and writes.
+#[derive(Debug)]
+pub enum Standard {
+    /// Standard input, output and error.
+    Descriptors([Owned; 3]),
+    /// A terminal of its own.
+    Terminal(Size),
 }
 
 /// How a command ended.
@@ -199,6 +312,13 @@ pub enum Error {
         /// The error number of the system.
         code: i32,
     },
+    /// This version does not do that on this system.
+    Unsupported {
+        /// What was attempted.
+        attempted: String,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// Anything else.
     System {
         /// What was attempted.
@@ -219,24 +339,36 @@ impl fmt::Display for Error {
             Error::Directory { directory, code } => {
                 write!(f, "cannot enter the working directory {directory}: {}", describe(*code))
             }
+            Error::Unsupported { attempted, .. } => {
+                write!(f, "cannot {attempted}: this version does not do that on {SYSTEM}")
+            }
             Error::Execute { code } => write!(f, "cannot execute the program: {}", describe(*code)),
         }
     }
 }
 
 impl Error {
+    /// The error number of the system, if it is the system's error.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Error::Closed { code, .. }
+            | Error::Path { code, .. }
+            | Error::Directory { code, .. }
+            | Error::Execute { code }
+            | Error::System { code, .. } => Some(*code),
+            Error::Unsupported { .. } => None,
+        }
+    }
+
     /// Whether the host closes the mechanism, rather than having run out of
     /// something: another attempt would end in the same way.
     pub fn is_for_good(&self) -> bool {
-        match self {
-            Error::Closed { code, .. } => !PASSING.contains(code),
-            _ => false,
-        }
+        matches!(self, Error::Closed { code, .. } if scarce(*code).is_none())
     }
 }
 
-/// Out of descriptors, memory or processes (`EMFILE`, `ENFILE`, `ENOMEM`, `EAGAIN`).
-const PASSING: [i32; 4] = [24, 23, 12, 11];
+/// What this system is called.
+const SYSTEM: &str = std::env::consts::OS;
 
 impl std::error::Error for Error {}
 

@@ -1,10 +1,11 @@
 //! Who asks: the only place that looks at the environment.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::resolve::Own;
+
+use pinfold_sys::{name, places};
 
 use crate::Error;
 
@@ -36,7 +37,7 @@ impl Caller {
     /// This process as if it were in the root directory, for when its own
     /// directory does not matter.
     pub fn at_root() -> Caller {
-        Caller { working: AbsPath::root(), environment: environment() }
+        Caller { working: root(), environment: environment() }
     }
 
     /// The same caller in another directory, which must exist. Relative paths
@@ -45,7 +46,7 @@ impl Caller {
     /// # Errors
     /// When there is no such directory.
     pub fn in_directory(mut self, directory: &OsStr) -> Result<Caller, Error> {
-        let shown = pinfold_policy::path::Quoted(directory.as_bytes()).to_string();
+        let shown = pinfold_policy::path::Quoted(name::bytes(directory)).to_string();
         let failed = |why: String| Error::Caller {
             message: format!("cannot change to the directory {shown}: {why}"),
             hint: String::from("name a directory that exists and can be entered"),
@@ -55,11 +56,10 @@ impl Caller {
             return Err(failed(String::from("the name is empty")));
         }
         let wanted =
-            self.working.join(directory.as_bytes()).map_err(|error| failed(error.to_string()))?;
-        let real =
-            std::fs::canonicalize(OsStr::from_bytes(wanted.as_bytes())).map_err(|error| {
-                failed(pinfold_sys::describe(error.raw_os_error().unwrap_or_default()))
-            })?;
+            self.working.join(name::bytes(directory)).map_err(|error| failed(error.to_string()))?;
+        let real = std::fs::canonicalize(name::path(&wanted)).map_err(|error| {
+            failed(pinfold_sys::describe(error.raw_os_error().unwrap_or_default()))
+        })?;
         if !real.is_dir() {
             return Err(failed(String::from("not a directory")));
         }
@@ -74,19 +74,20 @@ impl Caller {
     /// The value of a variable; an empty one counts as not set.
     pub fn variable(&self, name: &str) -> Option<&[u8]> {
         self.environment.iter().find_map(|entry| {
-            let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-            (!value.is_empty()).then_some(value)
+            let (own, value) = entry.split_at_checked(name.len())?;
+            let value = value.strip_prefix(b"=").filter(|value| !value.is_empty())?;
+            places::same_variable(own, name.as_bytes()).then_some(value)
         })
     }
 
     /// A variable that names an absolute path.
     pub(crate) fn directory(&self, name: &str) -> Option<AbsPath> {
-        AbsPath::posix(self.variable(name)?).ok()
+        pinfold_sys::name::absolute(self.variable(name)?).ok()
     }
 
     /// The user's home.
     pub fn home(&self) -> Option<AbsPath> {
-        self.directory("HOME")
+        self.directory(places::HOME)
     }
 
     /// The directory of the user's own configuration, `$PINFOLD_HOME`.
@@ -95,7 +96,7 @@ impl Caller {
     /// When the variable is set to a relative path.
     pub fn configuration(&self) -> Result<Option<AbsPath>, Error> {
         if let Some(value) = self.variable("PINFOLD_HOME") {
-            return AbsPath::posix(value).map(Some).map_err(|error| Error::Caller {
+            return name::absolute(value).map(Some).map_err(|error| Error::Caller {
                 message: format!(
                     "cannot use PINFOLD_HOME={}: {error}",
                     pinfold_policy::path::Quoted(value)
@@ -103,9 +104,7 @@ impl Caller {
                 hint: String::from("set it to an absolute path, or unset it"),
             });
         }
-        let base = self
-            .directory("XDG_CONFIG_HOME")
-            .or_else(|| self.home().and_then(|home| home.join(".config").ok()));
+        let base = self.place(places::CONFIGURATION);
         Ok(base.and_then(|base| base.join("pinfold").ok()))
     }
 
@@ -143,7 +142,7 @@ impl Caller {
     }
 
     fn settings(&self) -> Vec<AbsPath> {
-        let system = AbsPath::posix("/etc/pinfold").ok();
+        let system = places::administration();
         system.into_iter().chain(self.configuration().ok().flatten()).collect()
     }
 
@@ -163,25 +162,28 @@ impl Caller {
 
     /// Where pinfold notes what outlives a run, `$XDG_STATE_HOME/pinfold`.
     pub fn state(&self) -> Option<AbsPath> {
-        let base = self
-            .directory("XDG_STATE_HOME")
-            .or_else(|| self.home().and_then(|home| home.join(".local/state").ok()));
-        base.and_then(|base| base.join("pinfold").ok())
+        self.place(places::STATE)?.join("pinfold").ok()
+    }
+
+    /// The directory that a variable names, or its usual place below the home.
+    fn place(&self, (variable, below): (&str, &str)) -> Option<AbsPath> {
+        self.directory(variable).or_else(|| self.home()?.join(below).ok())
     }
 }
 
 fn environment() -> Vec<Vec<u8>> {
-    let entries = std::env::vars_os().map(|(name, value)| {
-        let mut entry = name.into_vec();
-        entry.push(b'=');
-        entry.extend_from_slice(value.as_bytes());
-        entry
-    });
+    let entries = std::env::vars_os()
+        .map(|(variable, value)| [name::bytes(&variable), b"=", name::bytes(&value)].concat());
     entries.collect()
 }
 
+/// The root of the system's own volume.
+fn root() -> AbsPath {
+    places::volumes().into_iter().next().unwrap_or_else(AbsPath::root)
+}
+
 fn absolute(path: &OsStr) -> Result<AbsPath, Error> {
-    AbsPath::posix(path.as_bytes()).map_err(|error| Error::Caller {
+    name::absolute(name::bytes(path)).map_err(|error| Error::Caller {
         message: format!("cannot use the working directory: {error}"),
         hint: String::from("change to another directory"),
     })

@@ -1,15 +1,12 @@
 //! Collects what the sandbox refused while a command runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pinfold_policy::denial::{Attempted, Denial, refusal};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::Profile;
-use pinfold_sys::facts::{self, May};
-use pinfold_sys::{Act, Attempt, Error, Level, Witness};
+use pinfold_sys::{Act, Attempt, Error, Level, May, Witness, facts, name};
 
 /// The most denials that are kept of one run.
 pub const MOST_DENIALS: usize = 200;
@@ -102,7 +99,7 @@ impl Recorder {
 
     /// The denial that an attempt meets, if the sandbox is what refuses it.
     fn judged(&self, seen: &mut Seen, act: Act, given: &[u8]) -> Option<Denial> {
-        let given = AbsPath::posix(given).ok()?;
+        let given = name::absolute(given).ok()?;
         if is_apart(&given) {
             return None;
         }
@@ -160,7 +157,7 @@ pub(crate) fn real(
 ) -> Option<AbsPath> {
     let path = directory(&given.parent()?)?.join(given.name()?).ok()?;
     let follows = !matches!(act, Act::Remove | Act::Make);
-    let named = OsStr::from_bytes(path.as_bytes());
+    let named = name::path(&path);
     let is_link = || std::fs::symlink_metadata(named).is_ok_and(|found| found.is_symlink());
     // One that leads nowhere is itself.
     let whole = if follows && is_link() { resolved(&path) } else { None };
@@ -169,8 +166,8 @@ pub(crate) fn real(
 
 /// What a path is, when it exists.
 pub(crate) fn resolved(path: &AbsPath) -> Option<AbsPath> {
-    let real = std::fs::canonicalize(OsStr::from_bytes(path.as_bytes())).ok()?;
-    AbsPath::posix(real.as_os_str().as_bytes()).ok()
+    let real = std::fs::canonicalize(name::path(path)).ok()?;
+    name::absolute(name::bytes(real.as_os_str())).ok()
 }
 
 impl Seen {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use pinfold_policy::config::Diagnostic;
 use pinfold_policy::gap::Gap;
+use pinfold_sys::Scarce;
 
 /// An error of pinfold itself, not of the command. `Display` prints it over
 /// several lines, with what to do about it, and without a final newline.
@@ -97,6 +98,7 @@ fn launch_hint(error: &pinfold_sys::Error) -> &'static str {
         pinfold_sys::Error::Directory { .. } => {
             "the profile must let the command read its working directory; add --read ."
         }
+        pinfold_sys::Error::Unsupported { remedy, .. } => remedy,
         pinfold_sys::Error::Execute { .. } | pinfold_sys::Error::System { .. } => {
             "run \"pinfold doctor\", and check limits such as \"ulimit -n\" and \"ulimit -u\""
         }
@@ -105,18 +107,9 @@ fn launch_hint(error: &pinfold_sys::Error) -> &'static str {
 
 /// What to do when something ran out, whatever was attempted then.
 fn exhausted(error: &pinfold_sys::Error) -> Option<&'static str> {
-    let (pinfold_sys::Error::Closed { code, .. }
-    | pinfold_sys::Error::Path { code, .. }
-    | pinfold_sys::Error::Directory { code, .. }
-    | pinfold_sys::Error::Execute { code }
-    | pinfold_sys::Error::System { code, .. }) = error;
-    match code {
-        // ENFILE and EMFILE
-        23 | 24 => Some("raise the limit of open files, as in \"ulimit -n 1024\""),
-        // EAGAIN
-        11 => Some("raise the limit of processes, as in \"ulimit -u 4096\", or end some"),
-        // ENOMEM
-        12 => Some("free memory, or raise its limit, as in \"ulimit -v unlimited\""),
-        _ => None,
-    }
+    Some(match pinfold_sys::numbers::scarce(error.code()?)? {
+        Scarce::Files => "raise the limit of open files, as in \"ulimit -n 1024\"",
+        Scarce::Processes => "raise the limit of processes, as in \"ulimit -u 4096\", or end some",
+        Scarce::Memory => "free memory, or raise its limit, as in \"ulimit -v unlimited\"",
+    })
 }

@@ -9,8 +9,7 @@ use pinfold_policy::resolve::Requirements;
 
 use crate::{Caller, Error};
 
-const SYSTEM: &str = "/etc/pinfold/config.toml";
-const REQUIREMENTS: &str = "/etc/pinfold/requirements.toml";
+const REQUIREMENTS: &str = "requirements.toml";
 
 /// Project roots are not looked for beyond so many directories.
 const DEEPEST_PROJECT: usize = 64;
@@ -41,7 +40,7 @@ impl Sources {
         let mut reader = Reader { problems: Vec::new(), files: Vec::new() };
         let requirements = reader.requirements();
         let mut merged = Item::empty();
-        let system = AbsPath::posix(SYSTEM).ok();
+        let system = administration("config.toml");
         let user = caller.configuration()?.and_then(|home| home.join("config.toml").ok());
         for (file, layer) in [(system, Layer::System), (user, Layer::User)] {
             if let Some(item) = file.and_then(|file| reader.file(&file, layer)) {
@@ -82,7 +81,7 @@ impl Sources {
 /// Checks one file on its own: every problem of its syntax and its fields.
 pub fn check(file: &AbsPath) -> Vec<Diagnostic> {
     let mut reader = Reader { problems: Vec::new(), files: Vec::new() };
-    if file.name() == Some(b"requirements.toml") {
+    if file.name() == Some(REQUIREMENTS.as_bytes()) {
         if let Some(item) = reader.file(file, Layer::System) {
             reader.problems.extend(Requirements::read(item).1);
         }
@@ -126,7 +125,7 @@ impl Reader {
             self.problems.push(Diagnostic::general(format!("cannot read {path}: not UTF-8")));
             return None;
         };
-        let directory = path.parent().unwrap_or_else(AbsPath::root);
+        let directory = path.parent().unwrap_or_else(|| path.clone());
         let name = String::from_utf8_lossy(path.as_bytes()).into_owned().into();
         let source = Arc::new(Source::new(name, directory, layer, text));
         let (item, mut problems) = tree::parse(&source);
@@ -135,11 +134,16 @@ impl Reader {
     }
 
     fn requirements(&mut self) -> Option<Requirements> {
-        let item = self.file(&AbsPath::posix(REQUIREMENTS).ok()?, Layer::System)?;
+        let item = self.file(&administration(REQUIREMENTS)?, Layer::System)?;
         let (requirements, mut problems) = Requirements::read(item);
         self.problems.append(&mut problems);
         Some(requirements)
     }
+}
+
+/// A file of the administrator.
+fn administration(name: &str) -> Option<AbsPath> {
+    pinfold_sys::places::administration()?.join(name).ok()
 }
 
 fn flag_source(text: &str, caller: &Caller) -> Arc<Source> {

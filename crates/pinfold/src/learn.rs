@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pinfold_policy::denial::refusal;
 use pinfold_policy::path::AbsPath;
-use pinfold_sys::{Act, Level, Witness, facts};
+use pinfold_sys::{Act, Level, Witness, facts, name};
 
 use crate::denials::{attempted, is_apart, real, resolved};
 use crate::{Error, Outcome, Sandbox};
@@ -65,7 +65,7 @@ pub fn learn(permissive: &Sandbox, base: &Sandbox, command: &[OsString]) -> Resu
 }
 
 fn note(learned: &mut Learned, permissive: &Sandbox, base: &Sandbox, (act, path): (Act, &[u8])) {
-    let Ok(given) = AbsPath::posix(path) else { return };
+    let Ok(given) = name::absolute(path) else { return };
     if is_apart(&given) {
         return;
     }

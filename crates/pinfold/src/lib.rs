@@ -34,8 +34,7 @@ pub use learn::{Learned, learn};
 pub use pinfold_egress::Report;
 pub use pinfold_policy as policy;
 pub use pinfold_policy::denial::Denial;
-pub use pinfold_sys::session::Closed;
-pub use pinfold_sys::{Appeared, Ended, Exceeded, Handling, Level, Size, Status, Usage};
+pub use pinfold_sys::{Appeared, Closed, Ended, Exceeded, Handling, Level, Size, Status, Usage};
 pub use sandbox::{NetworkOptions, Options, Outcome, Sandbox};
 pub use session::{
     CHUNK, DRAIN, Outputs, Process, Session, SessionOutcome, Spawned, Start, Stdio, Stream,

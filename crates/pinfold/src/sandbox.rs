@@ -1,9 +1,8 @@
 //! A profile, ready to run commands.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::DirBuilder;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use pinfold_egress::Report;
@@ -11,10 +10,10 @@ use pinfold_policy::decide::access;
 use pinfold_policy::environment;
 use pinfold_policy::gap::Gap;
 use pinfold_policy::path::AbsPath;
-use pinfold_policy::plan::linux::{Plan, compile};
 use pinfold_policy::profile::{Access, MechanismChoice, NetAccess, Profile};
 use pinfold_policy::resolve::{Context, OWN, Request, prepare};
-use pinfold_sys::{Ended, Launch, Level, Witness};
+use pinfold_sys::plan::{self, Plan};
+use pinfold_sys::{Ended, Launch, Level, Network, Witness, files, name, places};
 
 use crate::denials::{Denials, Recorder};
 use crate::layers::Sources;
@@ -92,7 +91,7 @@ impl Sandbox {
     /// [`Sandbox::run`].
     pub fn open(caller: &Caller, options: &Options) -> Result<Sandbox, Error> {
         let profile = resolve(caller, options)?;
-        let (plan, gaps) = compile(&profile, &pinfold_sys::facts::host(&profile));
+        let (plan, gaps) = plan::compile(&profile, &pinfold_sys::facts::host(&profile));
         Ok(Sandbox {
             profile,
             plan,
@@ -120,12 +119,19 @@ impl Sandbox {
 
     /// The variables that a command gets, as `NAME=value`.
     pub fn environment(&self) -> Vec<Vec<u8>> {
+        self.environment_with(None)
+    }
+
+    /// The same when the proxy is behind a door on the loopback of the host.
+    fn environment_with(&self, door: Option<SocketAddr>) -> Vec<Vec<u8>> {
         let mut environment =
             environment::build(&self.profile, self.caller.environment.iter().map(Vec::as_slice));
-        // Landlock has no doors: what it allows is reached directly.
-        let doors = matches!(self.plan, Plan::Namespaces(_));
-        if doors && self.profile.network.access == NetAccess::Rules {
-            way_out::add_variables(&mut environment);
+        if self.profile.network.access == NetAccess::Rules {
+            match (plan::network(&self.plan), door) {
+                (Network::Own(port), _) => way_out::add_own(&mut environment, port),
+                (Network::Host, Some(door)) => way_out::add_host(&mut environment, door),
+                (Network::Host, None) | (Network::NoProxy, _) => {}
+            }
         }
         environment
     }
@@ -141,7 +147,10 @@ impl Sandbox {
         let witness = recorder.as_ref().map(|(recorder, level)| recorder.witness(*level));
         let outcome = match self.attempt(command, witness.clone()) {
             Err(Error::Launch(why)) if why.is_for_good() && self.may_change() => {
-                self.without_namespaces(&why).attempt(command, witness)
+                match self.with_fallback(&why) {
+                    Some(sandbox) => sandbox.attempt(command, witness),
+                    None => Err(Error::Launch(why)),
+                }
             }
             outcome => outcome,
         };
@@ -159,17 +168,14 @@ impl Sandbox {
 
     /// Whether another mechanism can do it when the host closes this one.
     fn may_change(&self) -> bool {
-        self.profile.mechanism == MechanismChoice::Automatic
-            && matches!(self.plan, Plan::Namespaces(_))
+        self.profile.mechanism == MechanismChoice::Automatic && plan::has_fallback(&self.plan)
     }
 
-    /// The same for a host without namespaces: with more gaps, as a rule.
-    fn without_namespaces(&self, why: &pinfold_sys::Error) -> Sandbox {
-        let mut host = pinfold_sys::facts::host(&self.profile);
-        host.namespaces = Err(why.to_string());
-        let host = pinfold_sys::facts::landlock(&self.profile, host);
-        let (plan, gaps) = compile(&self.profile, &host);
-        Sandbox { plan, gaps, ..self.clone() }
+    /// The same for a host that closes the mechanism: with more gaps, as a rule.
+    fn with_fallback(&self, why: &pinfold_sys::Error) -> Option<Sandbox> {
+        let host = pinfold_sys::facts::fallback(&self.profile, &why.to_string())?;
+        let (plan, gaps) = plan::compile(&self.profile, &host);
+        Some(Sandbox { plan, gaps, ..self.clone() })
     }
 
     pub(crate) fn attempt(
@@ -181,15 +187,18 @@ impl Sandbox {
             return made.attempt(command, witness);
         }
         self.check_gaps()?;
-        let name = command.first().map_or(&[][..], |name| name.as_bytes());
-        let environment = self.environment();
+        let asked = command.first().map_or(&[][..], |word| name::bytes(word));
+        let door = pinfold_sys::door(&self.plan).map_err(Error::Launch)?;
+        let address = door.as_ref().and_then(|door| TcpListener::local_addr(door).ok());
+        let environment = self.environment_with(address);
         let launch = Launch {
-            programs: program::candidates(name, &environment)?,
-            arguments: command.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
+            programs: program::candidates(asked, &environment)?,
+            arguments: command.iter().map(|word| name::bytes(word).to_vec()).collect(),
             environment,
             directory: self.profile.directories.working.clone(),
             kept: self.kept(),
             witness,
+            door,
         };
         let mut proxy = Ok(None);
         let ended = pinfold_sys::run(&self.plan, &launch, &mut |doors| {
@@ -201,11 +210,11 @@ impl Sandbox {
         match ended {
             Ok(ended) => {
                 let (profile, gaps) = (self.profile.name.clone(), self.gaps.clone());
-                let landlock = matches!(self.plan, Plan::Landlock(_));
+                let landlock = plan::is_fallback(&self.plan);
                 Ok(Outcome { ended, profile, gaps, network, denials: None, landlock })
             }
             Err(pinfold_sys::Error::Execute { code }) => {
-                Err(program::failure(name, &launch.programs, &launch.directory, code))
+                Err(program::failure(asked, &launch.programs, &launch.directory, code))
             }
             Err(error) => Err(Error::Launch(error)),
         }
@@ -232,19 +241,17 @@ impl Sandbox {
         let mut any = false;
         for directory in directories {
             // Where this fails, the command cannot make it either.
-            any |= DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(OsStr::from_bytes(directory.as_bytes()))
+            any |= files::private_directory(DirBuilder::new().recursive(true))
+                .create(name::path(&directory))
                 .is_ok();
         }
         any.then(|| {
-            let mut host = pinfold_sys::facts::host(&self.profile);
-            if let Plan::Landlock(_) = &self.plan {
-                host.namespaces = Err(String::from("they were tried before"));
-                host = pinfold_sys::facts::landlock(&self.profile, host);
-            }
-            let (plan, gaps) = compile(&self.profile, &host);
+            let tried = "they were tried before";
+            let fallback = plan::is_fallback(&self.plan)
+                .then(|| pinfold_sys::facts::fallback(&self.profile, tried));
+            let host =
+                fallback.flatten().unwrap_or_else(|| pinfold_sys::facts::host(&self.profile));
+            let (plan, gaps) = plan::compile(&self.profile, &host);
             Sandbox { plan, gaps, ..self.clone() }
         })
     }
@@ -274,10 +281,12 @@ impl Sandbox {
 fn resolve(caller: &Caller, options: &Options) -> Result<Profile, Error> {
     let sources = Sources::read(caller, &options.overrides)?;
     let mut context = Context {
+        system: plan::SYSTEM,
+        volumes: places::volumes(),
         working: caller.working.clone(),
         home: caller.home(),
-        tmpdir: caller.directory("TMPDIR").filter(pinfold_sys::facts::is_directory),
-        slash_tmp: true,
+        tmpdir: caller.directory(places::TEMPORARY).filter(pinfold_sys::facts::is_directory),
+        slash_tmp: places::SLASH_TMP,
         repositories: Vec::new(),
         git_files: caller.git_files(),
         own: caller.own(),

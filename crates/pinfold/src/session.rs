@@ -4,15 +4,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pinfold_egress::Report;
 use pinfold_policy::gap::Gap;
-use pinfold_sys::session::{self, Child, Closed, Place, Standard};
-use pinfold_sys::{Launch, Size, Status};
+use pinfold_sys::descriptor::{Owned, lent};
+use pinfold_sys::session::{self, Child};
+use pinfold_sys::{Closed, Launch, Place, Size, Standard, Status, name};
 
 use crate::way_out::WayOut;
 use crate::{Error, Sandbox, program};
@@ -77,7 +76,7 @@ pub enum Stdio {
     /// A terminal of its own, for all three.
     Terminal(Size),
     /// These descriptors.
-    Given([OwnedFd; 3]),
+    Given([Owned; 3]),
 }
 
 /// Where output comes from.
@@ -161,24 +160,25 @@ impl Session {
     pub fn spawn(&self, start: Start) -> Result<Spawned, Error> {
         let mut environment = self.environment.clone();
         for entry in &start.environment {
-            let entry = entry.as_bytes();
-            let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
-            environment.retain(|known| known.split(|byte| *byte == b'=').next() != Some(name));
+            let entry = name::bytes(entry);
+            let variable = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
+            environment.retain(|known| known.split(|byte| *byte == b'=').next() != Some(variable));
             environment.push(entry.to_vec());
         }
-        let name = start.command.first().map_or(&[][..], |name| name.as_bytes());
+        let asked = start.command.first().map_or(&[][..], |word| name::bytes(word));
         let launch = Launch {
-            programs: program::candidates(name, &environment)?,
-            arguments: start.command.iter().map(|word| word.as_bytes().to_vec()).collect(),
+            programs: program::candidates(asked, &environment)?,
+            arguments: start.command.iter().map(|word| name::bytes(word).to_vec()).collect(),
             environment,
             directory: self.directory(start.directory.as_deref())?,
             kept: None,
             witness: None,
+            door: None,
         };
         let (standard, ends) = connect(start.stdio).map_err(no_descriptors)?;
         let child = self.inside.spawn(&launch, standard).map_err(|error| match error {
             pinfold_sys::Error::Execute { code } => {
-                program::failure(name, &launch.programs, &launch.directory, code)
+                program::failure(asked, &launch.programs, &launch.directory, code)
             }
             error => Error::Launch(error),
         })?;
@@ -188,7 +188,7 @@ impl Session {
     fn directory(&self, given: Option<&OsStr>) -> Result<pinfold_policy::path::AbsPath, Error> {
         let working = &self.sandbox.profile().directories.working;
         let Some(given) = given else { return Ok(working.clone()) };
-        working.join(given.as_bytes()).map_err(|error| Error::Caller {
+        working.join(name::bytes(given)).map_err(|error| Error::Caller {
             message: format!("cannot use the directory {}: {error}", given.display()),
             hint: String::from("name a directory, absolute or relative to that of the session"),
         })
@@ -242,7 +242,7 @@ fn connect(stdio: Stdio) -> io::Result<(Standard, Ends)> {
             let (theirs, ours) = io::pipe()?;
             let (output, theirs_output) = io::pipe()?;
             let (error, theirs_error) = io::pipe()?;
-            let file = |end: OwnedFd| Some(File::from(end));
+            let file = |end: Owned| Some(File::from(end));
             let input = if no_input { None } else { file(ours.into()) };
             let sources =
                 vec![(Stream::Output, file(output.into())), (Stream::Error, file(error.into()))];
@@ -344,7 +344,7 @@ impl Outputs {
     /// is not asked any more when `left` says that it has.
     fn ready(&self, left: Option<Duration>) -> io::Result<Vec<bool>> {
         let mut waited: Vec<_> =
-            self.sources.iter().map(|(_, source)| source.as_ref().map(AsFd::as_fd)).collect();
+            self.sources.iter().map(|(_, source)| source.as_ref().map(lent)).collect();
         if left.is_none() {
             waited.push(Some(self.process.child.descriptor()));
         }

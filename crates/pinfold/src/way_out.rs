@@ -12,7 +12,6 @@ use pinfold_egress::{
     Decider, Door, Egress, Loopback, Options, Program, ProxyAddress, Report, Resolution, Running,
     Upstream, proxy_variables,
 };
-use pinfold_policy::plan::linux::PROXY_PORT;
 use pinfold_policy::profile::Profile;
 use pinfold_sys::OpenDoors;
 
@@ -45,11 +44,9 @@ impl WayOut {
         let (decider, answers) = decider(&asked.decider)?.unzip();
         let run = std::process::id().to_string();
         let options = Options { upstream, audit, decider: answers, run, ..Options::default() };
-        let mut all = vec![
-            Door::Proxy(doors.proxy),
-            Door::Names(doors.names),
-            Door::NamesStream(doors.names_stream),
-        ];
+        let mut all = vec![Door::Proxy(doors.proxy)];
+        all.extend(doors.names.map(Door::Names));
+        all.extend(doors.names_stream.map(Door::NamesStream));
         all.extend(doors.captured.into_iter().map(Door::Captured));
         let proxy = Egress::new(profile.network.clone(), options).start(all).map_err(|error| {
             failed(
@@ -108,9 +105,18 @@ fn failed(message: String, hint: &str) -> Error {
     Error::Caller { message, hint: String::from(hint) }
 }
 
-/// Adds the variables that lead programs to the proxy, in place of the caller's.
-pub(crate) fn add_variables(environment: &mut Vec<Vec<u8>>) {
-    let address = SocketAddr::from(([127, 0, 0, 1], PROXY_PORT));
+/// Adds the variables that lead programs to the proxy on the loopback of a network
+/// of their own, in place of the caller's.
+pub(crate) fn add_own(environment: &mut Vec<Vec<u8>>, port: u16) {
+    add_variables(environment, SocketAddr::from(([127, 0, 0, 1], port)), Loopback::Own);
+}
+
+/// The same for a proxy on the loopback of the host.
+pub(crate) fn add_host(environment: &mut Vec<Vec<u8>>, door: SocketAddr) {
+    add_variables(environment, door, Loopback::Host);
+}
+
+fn add_variables(environment: &mut Vec<Vec<u8>>, address: SocketAddr, loopback: Loopback) {
     let inherited = |name: &str| {
         environment.iter().find_map(|entry| {
             let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
@@ -118,7 +124,7 @@ pub(crate) fn add_variables(environment: &mut Vec<Vec<u8>>) {
         })
     };
     let proxy = ProxyAddress { address, token: None };
-    let variables = proxy_variables(&proxy, Loopback::Own, inherited);
+    let variables = proxy_variables(&proxy, loopback, inherited);
     environment.retain(|entry| {
         let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
         !variables.iter().any(|(set, _)| set.as_bytes() == name)

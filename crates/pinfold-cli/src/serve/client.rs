@@ -1,19 +1,16 @@
 //! `pinfold session`: the other side of a server on a socket.
 
-use std::ffi::OsStr;
 use std::io::{BufReader, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use pinfold::Caller;
-use pinfold_sys::neighbour;
+use pinfold_sys::descriptor::lent;
+use pinfold_sys::socket::Stream;
 use pinfold_sys::terminal::{self, RESIZED};
+use pinfold_sys::{name, neighbour};
 use serde_json::{Value, json};
 
 use super::connection::{Line, read_line};
@@ -62,7 +59,7 @@ pub(crate) fn session(parsed: &Parsed) -> Result<i32, Failure> {
 fn socket(caller: &Caller) -> Result<PathBuf, Failure> {
     caller
         .sessions()
-        .map(|base| Path::new(OsStr::from_bytes(base.as_bytes())).join("sessions"))
+        .map(|base| name::path(&base).join("sessions"))
         .ok_or_else(|| failed("cannot find a place for sessions", "set XDG_RUNTIME_DIR or HOME"))
 }
 
@@ -94,7 +91,7 @@ fn start(parsed: &Parsed, name: Option<String>) -> Result<i32, Failure> {
 
 fn list() -> Result<i32, Failure> {
     let caller = Caller::at_root();
-    let Ok(stream) = UnixStream::connect(socket(&caller)?) else { return Ok(0) };
+    let Ok(stream) = Stream::connect(socket(&caller)?) else { return Ok(0) };
     let listed = Client::over(stream)?.call("session/list", &json!({}))?;
     let mut text = String::new();
     for session in listed["sessions"].as_array().into_iter().flatten() {
@@ -175,8 +172,8 @@ enum Streams {
 
 /// A connection to the server.
 struct Client {
-    reader: BufReader<UnixStream>,
-    writer: Arc<Mutex<UnixStream>>,
+    reader: BufReader<Stream>,
+    writer: Arc<Mutex<Stream>>,
     last: u64,
     /// Notifications that came before the answer that was waited for.
     earlier: Vec<Value>,
@@ -189,7 +186,7 @@ const INPUT: &str = "input";
 impl Client {
     fn existing() -> Result<Client, Failure> {
         let socket = socket(&Caller::at_root())?;
-        let stream = UnixStream::connect(socket).map_err(|_| {
+        let stream = Stream::connect(socket).map_err(|_| {
             failed("there is no session", "start one with \"pinfold session start NAME\"")
         })?;
         Client::over(stream)
@@ -198,7 +195,7 @@ impl Client {
     /// Starts a server when there is none. It ends with its last session.
     fn existing_or_new(caller: &Caller) -> Result<Client, Failure> {
         let socket = socket(caller)?;
-        if let Ok(stream) = UnixStream::connect(&socket) {
+        if let Ok(stream) = Stream::connect(&socket) {
             return Client::over(stream);
         }
         let cannot = |error: std::io::Error| {
@@ -213,10 +210,10 @@ impl Client {
         let mut server = Command::new(std::env::current_exe().map_err(cannot)?);
         server.arg("serve").arg("--until-empty").arg("--socket").arg(&socket);
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        server.current_dir("/").process_group(0);
+        pinfold_sys::files::detached(server.current_dir("/"));
         let mut started = server.spawn().map_err(cannot)?;
         for _ in 0..TRIES {
-            if let Ok(stream) = UnixStream::connect(&socket) {
+            if let Ok(stream) = Stream::connect(&socket) {
                 return Client::over(stream);
             }
             // Another may have been faster; its socket then appears.
@@ -226,7 +223,7 @@ impl Client {
         Err(cannot(std::io::ErrorKind::TimedOut.into()))
     }
 
-    fn over(stream: UnixStream) -> Result<Client, Failure> {
+    fn over(stream: Stream) -> Result<Client, Failure> {
         let writer = stream.try_clone().map_err(|_| lost())?;
         let (reader, writer) = (BufReader::new(stream), Arc::new(Mutex::new(writer)));
         let mut client = Client { reader, writer, last: 0, earlier: Vec::new() };
@@ -257,9 +254,9 @@ impl Client {
         // The first byte carries them; the rest may be too long for one message.
         let (first, rest) = line.as_bytes().split_at(1);
         let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-        let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
+        let streams = [lent(&input), lent(&output), lent(&error)];
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        neighbour::send(writer.as_fd(), first, &streams)
+        neighbour::send(lent(&*writer), first, &streams)
             .and_then(|()| writer.write_all(rest))
             .map_err(|error| {
                 let why = pinfold_sys::describe(error.raw_os_error().unwrap_or_default());
@@ -360,14 +357,14 @@ fn request(id: &Value, method: &str, parameters: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": parameters })
 }
 
-fn send(writer: &Mutex<UnixStream>, id: &Value, method: &str, parameters: &Value) {
+fn send(writer: &Mutex<Stream>, id: &Value, method: &str, parameters: &Value) {
     let request = request(id, method, parameters);
     let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
     // A server that is gone shows where its answers are read.
     let _ = writer.write_all(format!("{request}\n").as_bytes());
 }
 
-fn pass_on(writer: &Mutex<UnixStream>, process: &str, signal: i32) {
+fn pass_on(writer: &Mutex<Stream>, process: &str, signal: i32) {
     let id = Value::from(FORWARDED);
     if signal == RESIZED {
         if let Ok(size) = terminal::size(std::io::stdin()) {
@@ -381,7 +378,7 @@ fn pass_on(writer: &Mutex<UnixStream>, process: &str, signal: i32) {
 
 /// Sends standard input on, each piece when the one before has been taken.
 fn forward(
-    writer: &Mutex<UnixStream>,
+    writer: &Mutex<Stream>,
     process: &str,
     on_terminal: bool,
     acknowledged: &mpsc::Receiver<bool>,

@@ -4,7 +4,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use pinfold::policy::path::Quoted;
@@ -104,7 +103,7 @@ pub(crate) fn act_on_file(arguments: &[OsString]) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             let why = pinfold_sys::describe(error.raw_os_error().unwrap_or_default());
-            let path = Quoted(path.as_os_str().as_bytes());
+            let path = Quoted(pinfold_sys::name::bytes(path.as_os_str()));
             complain(&format!("cannot {} {path}: {why}", text(0)));
             1
         }
@@ -174,7 +173,7 @@ fn list_here(path: &Path) -> io::Result<()> {
         };
         let size = entry.metadata().map_or(0, |found| found.len());
         output.extend_from_slice(format!("{kind} {size} ").as_bytes());
-        output.extend_from_slice(entry.file_name().as_bytes());
+        output.extend_from_slice(pinfold_sys::name::bytes(&entry.file_name()));
         output.push(0);
     }
     let mut stdout = io::stdout().lock();

@@ -1,11 +1,11 @@
 //! What each method does.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use pinfold::Size;
+use pinfold_sys::descriptor::Owned;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ pub(super) fn answer(
     server: &Arc<Server>,
     connection: &Arc<Connection>,
     request: Request,
-    given: Option<[OwnedFd; 3]>,
+    given: Option<[Owned; 3]>,
 ) {
     let Request { id, method, params, .. } = request;
     let parameters = params.unwrap_or_else(|| json!({}));
@@ -99,7 +99,7 @@ fn start(
     server: &Arc<Server>,
     connection: &Arc<Connection>,
     parameters: Value,
-    given: Option<[OwnedFd; 3]>,
+    given: Option<[Owned; 3]>,
 ) -> Result<Reply, Fault> {
     ready(connection)?;
     let (held, outputs) = server.spawn(parsed(parameters)?, connection, given)?;

@@ -10,15 +10,14 @@ mod process;
 mod sessions;
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use pinfold_sys::descriptor::{Owned, lent};
 use pinfold_sys::neighbour::Receiver;
+use pinfold_sys::socket::{self, Listener, Stream};
 
 use crate::arguments::Parsed;
 use crate::terminal::{Failure, failed, usage};
@@ -68,21 +67,19 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
             "name a socket in a directory of your own that no other server uses",
         )
     };
-    let describe =
-        |error: std::io::Error| pinfold_sys::describe(error.raw_os_error().unwrap_or_default());
-    if UnixStream::connect(path).is_ok() {
+    let describe = |error: std::io::Error| {
+        error.raw_os_error().map_or_else(|| error.to_string(), pinfold_sys::describe)
+    };
+    if Stream::connect(path).is_ok() {
         return Err(cannot(String::from("another server uses it")));
     }
     // What a server that was killed has left behind.
-    if std::fs::symlink_metadata(path)
-        .is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()))
-    {
+    if socket::exists(path) {
         let _ = std::fs::remove_file(path);
     }
-    let listener = UnixListener::bind(path).map_err(|error| cannot(describe(error)))?;
+    let listener = Listener::bind(path).map_err(|error| cannot(describe(error)))?;
     // Until then, the user of every connection is compared, which holds anyway.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(|error| cannot(describe(error)))?;
+    socket::make_private(path).map_err(|error| cannot(describe(error)))?;
     let present = Arc::new(());
     for stream in listener.incoming() {
         let Ok(stream) = stream else {
@@ -90,7 +87,7 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
             std::thread::sleep(std::time::Duration::from_millis(50));
             continue;
         };
-        if !pinfold_sys::neighbour::is_neighbour(stream.as_fd()) {
+        if !pinfold_sys::neighbour::is_neighbour(lent(&stream)) {
             continue;
         }
         // Those that have gone may not have been noticed yet.
@@ -126,7 +123,7 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
 }
 
 /// The descriptors that have come so far, when there are three.
-fn taken(reader: &mut BufReader<Receiver<&UnixStream>>) -> Option<[OwnedFd; 3]> {
+fn taken(reader: &mut BufReader<Receiver<&Stream>>) -> Option<[Owned; 3]> {
     let came = std::mem::take(&mut reader.get_mut().descriptors);
     Vec::from(came).try_into().ok()
 }
@@ -142,7 +139,7 @@ enum After {
 fn converse<R: BufRead>(
     server: &Arc<Server>,
     connection: &Arc<Connection>,
-    (mut reader, taken): (R, impl Fn(&mut R) -> Option<[OwnedFd; 3]>),
+    (mut reader, taken): (R, impl Fn(&mut R) -> Option<[Owned; 3]>),
 ) -> After {
     while !connection.is_lost() {
         let line = match read_line(&mut reader) {

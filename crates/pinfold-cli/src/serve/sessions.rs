@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Access;
 use pinfold::policy::resolve::Request;
 use pinfold::{Caller, Options, Outputs, Sandbox, Session, Size, Start, Stdio};
+use pinfold_sys::descriptor::Owned;
 use serde_json::{Value, json};
 
 use super::connection::Connection;
@@ -166,7 +166,7 @@ impl Server {
         &self,
         asked: ProcessStart,
         connection: &Arc<Connection>,
-        given: Option<[OwnedFd; 3]>,
+        given: Option<[Owned; 3]>,
     ) -> Result<(Arc<Held>, Outputs), Fault> {
         let room = self.room(&asked.session)?;
         let (number, name) = self.next('p');

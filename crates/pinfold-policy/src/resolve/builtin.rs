@@ -20,66 +20,6 @@ pub const RESTRICTED: &str = ":restricted";
 /// `:danger-full-access`.
 pub const DANGER: &str = ":danger-full-access";
 
-/// What Linux needs to start programs (`:minimal`).
-pub const MINIMAL: [&str; 8] =
-    ["/bin", "/sbin", "/usr", "/etc", "/lib", "/lib64", "/nix/store", "/run/current-system/sw"];
-
-/// Credential stores (`:secrets`).
-pub const SECRETS: [&str; 52] = [
-    "/etc/gshadow",
-    "/etc/shadow",
-    "~/.aws",
-    "~/.azure",
-    "~/.boto",
-    "~/.cargo/credentials",
-    "~/.cargo/credentials.toml",
-    "~/.claude.json",
-    "~/.claude/.credentials.json",
-    "~/.codex/auth.json",
-    "~/.composer/auth.json",
-    "~/.config/1Password",
-    "~/.config/Bitwarden",
-    "~/.config/BraveSoftware",
-    "~/.config/chromium",
-    "~/.config/composer/auth.json",
-    "~/.config/doctl",
-    "~/.config/gcloud",
-    "~/.config/gh",
-    "~/.config/git/credentials",
-    "~/.config/glab-cli",
-    "~/.config/google-chrome",
-    "~/.config/heroku",
-    "~/.config/hub",
-    "~/.config/microsoft-edge",
-    "~/.config/op",
-    "~/.config/rclone",
-    "~/.docker/config.json",
-    "~/.gem/credentials",
-    "~/.gemini/oauth_creds.json",
-    "~/.git-credentials",
-    "~/.gnupg",
-    "~/.gradle/gradle.properties",
-    "~/.kube",
-    "~/.local/share/keyrings",
-    "~/.m2/settings.xml",
-    "~/.mozilla",
-    "~/.my.cnf",
-    "~/.netrc",
-    "~/.npmrc",
-    "~/.oci",
-    "~/.password-store",
-    "~/.pgpass",
-    "~/.pypirc",
-    "~/.s3cfg",
-    "~/.ssh",
-    "~/.terraform.d/credentials.tfrc.json",
-    "~/.thunderbird",
-    "~/.vault-token",
-    "~/.yarnrc.yml",
-    "~/snap/chromium",
-    "~/snap/firefox",
-];
-
 /// The table of a built-in profile that can be extended, or nothing.
 pub fn table(name: &str) -> Option<ProfileTable> {
     let (name, rules, git): (&'static str, &[(&str, WrittenAccess)], Git) = match name {

@@ -5,6 +5,7 @@ mod choose;
 mod protect;
 mod requirements;
 mod rules;
+pub mod stores;
 mod tables;
 mod tighten;
 
@@ -21,6 +22,7 @@ use crate::config::file::{File, Git, ProfileTable};
 use crate::config::place::At;
 use crate::config::tree::Item;
 use crate::gap;
+use crate::host::System;
 use crate::origin::Origin;
 use crate::path::{AbsPath, Quoted};
 use crate::profile::{
@@ -31,6 +33,10 @@ use crate::repository::Repository;
 /// The facts about the caller that configuration is read against.
 #[derive(Clone, Debug)]
 pub struct Context {
+    /// The system that the command runs on; the built-in lists are its own.
+    pub system: System,
+    /// The roots of all file systems, that of the system first: `/`, or the drives.
+    pub volumes: Vec<AbsPath>,
     /// The working directory, links resolved.
     pub working: AbsPath,
     /// The user's home.
@@ -188,7 +194,9 @@ fn draft(
     let git = git(chosen);
     let depth = last(&chosen.tables, |table| table.protect_depth.as_ref());
     if chosen.confinement == Confinement::Confined {
-        protect::hide_services(&mut rules);
+        if context.system == System::Linux {
+            protect::hide_services(&mut rules);
+        }
         for root in &roots {
             let repository = context.repositories.iter().find(|found| found.root == *root);
             let depth = depth.map(|depth| depth.value);
@@ -225,7 +233,7 @@ fn draft(
             glob_scan_max_depth: last(&chosen.tables, |table| table.glob_scan_max_depth.as_ref())
                 .map(|depth| depth.value),
         },
-        network: tables::network(chosen, diagnostics),
+        network: tables::network(chosen, context, diagnostics),
         environment: tables::environment(file, chosen),
         limits: tables::limits(&chosen.tables),
         user_namespaces: setting(|table| table.user_namespaces.as_ref())

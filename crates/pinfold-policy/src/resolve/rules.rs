@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::builtin;
-use super::{Context, FlagRule};
+use super::{Context, FlagRule, stores};
 use crate::config::diagnostic::{Diagnostic, nearest};
 use crate::config::file::{FsEntry, WrittenAccess};
 use crate::config::place::Place;
 use crate::origin::Origin;
-use crate::path::{AbsPath, PathError, Quoted};
+use crate::path::{AbsPath, PathError, PathStyle, Quoted};
 use crate::profile::{Access, FsRule, FsTarget, Glob};
 
 /// The tokens that stand for paths.
@@ -143,7 +142,7 @@ fn meaning(
     }
     let (forced, text) = forced(key);
     let text = expand_home(text, context)?;
-    if !text.starts_with(b"/") {
+    if !is_absolute(&text, context) {
         let shown = Quoted(&text).to_string();
         let _ = base;
         return Err((
@@ -153,7 +152,12 @@ fn meaning(
             )),
         ));
     }
-    path_or_pattern(&AbsPath::root(), &text, forced)
+    path_or_pattern(&context.working, &text, forced)
+}
+
+/// Whether a path means the same in every directory.
+fn is_absolute(text: &[u8], context: &Context) -> bool {
+    AbsPath::parse(context.system.style(), text) != Err(PathError::Relative)
 }
 
 /// A path or pattern below a directory.
@@ -203,11 +207,12 @@ fn path_or_pattern(
         return Err(wrong(PathError::Nul));
     }
     // The part before the first name with a glob character is a directory.
-    let mut directory = base.clone();
-    let mut names = text.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).peekable();
-    while let Some(name) = names.next_if(|name| !has_glob(name)) {
-        directory = directory.join(name).map_err(wrong)?;
-    }
+    let separates =
+        |byte: &u8| *byte == b'/' || (base.style() == PathStyle::Windows && *byte == b'\\');
+    let first = text.iter().position(is_glob).unwrap_or(text.len());
+    let start = text[..first].iter().rposition(separates).map_or(0, |at| at + 1);
+    let directory = base.join(&text[..start]).map_err(wrong)?;
+    let names = text[start..].split(separates).filter(|name| !name.is_empty());
     let pattern = names.collect::<Vec<&[u8]>>().join(&b'/');
     if pattern.is_empty() {
         return Ok(Meaning::Paths(vec![directory]));
@@ -216,7 +221,11 @@ fn path_or_pattern(
 }
 
 fn has_glob(text: &[u8]) -> bool {
-    text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'{'))
+    text.iter().any(is_glob)
+}
+
+fn is_glob(byte: &u8) -> bool {
+    matches!(byte, b'*' | b'?' | b'[' | b'{')
 }
 
 fn expand_home(text: &[u8], context: &Context) -> Result<Vec<u8>, (String, Option<String>)> {
@@ -240,10 +249,10 @@ fn token(
     context: &Context,
 ) -> Result<Vec<AbsPath>, (String, Option<String>)> {
     let text = String::from_utf8_lossy(key);
-    let absolute = |path: &str| AbsPath::posix(path).ok();
+    let absolute = |path: &str| AbsPath::parse(context.system.style(), path.as_bytes()).ok();
     Ok(match text.as_ref() {
-        ":root" => vec![AbsPath::root()],
-        ":minimal" => builtin::MINIMAL.iter().filter_map(|path| absolute(path)).collect(),
+        ":root" => context.volumes.clone(),
+        ":minimal" => minimal(context),
         ":workspace_roots" | ":project_roots" | ":cwd" => roots.to_vec(),
         ":tmpdir" => context.tmpdir.iter().cloned().collect(),
         ":slash_tmp" => context.slash_tmp.then(|| absolute("/tmp")).flatten().into_iter().collect(),
@@ -264,9 +273,15 @@ pub fn secrets(context: &Context) -> Vec<AbsPath> {
     let path = |text: &&str| match (text.strip_prefix("~/"), &context.home) {
         (Some(rest), Some(home)) => home.join(rest).ok(),
         (Some(_), None) => None,
-        (None, _) => AbsPath::posix(text).ok(),
+        (None, _) => context.volumes.first()?.join(text).ok(),
     };
-    builtin::SECRETS.iter().filter_map(path).collect()
+    stores::secrets(context.system).iter().filter_map(path).collect()
+}
+
+/// What the system needs to start programs.
+fn minimal(context: &Context) -> Vec<AbsPath> {
+    let Some(volume) = context.volumes.first() else { return Vec::new() };
+    stores::minimal(context.system).iter().filter_map(|path| volume.join(path).ok()).collect()
 }
 
 /// The rule of `--read`, `--write` or `--deny`.

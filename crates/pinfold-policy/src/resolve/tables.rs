@@ -5,6 +5,7 @@ use super::{Context, last};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::file::{EnvTable, File, LimitsTable, ProfileTable};
 use crate::config::place::{At, Place};
+use crate::host::System;
 use crate::net::parse_host_rule;
 use crate::origin::Origin;
 use crate::path::AbsPath;
@@ -42,16 +43,20 @@ fn root(path: &At<String>, context: &Context) -> Result<AbsPath, String> {
 
 /// The directories that `private_tmp` replaces.
 pub(super) fn private(setting: Option<&At<bool>>, context: &Context) -> Vec<(AbsPath, Origin)> {
-    match (setting, AbsPath::posix("/tmp")) {
-        (Some(setting), Ok(tmp)) if setting.value && context.slash_tmp => {
-            vec![(tmp, setting.place.origin())]
-        }
-        _ => Vec::new(),
-    }
+    let Some(setting) = setting.filter(|setting| setting.value) else { return Vec::new() };
+    let shared = match context.system {
+        System::Windows => context.tmpdir.clone(),
+        System::Linux | System::MacOs => AbsPath::posix("/tmp").ok().filter(|_| context.slash_tmp),
+    };
+    shared.into_iter().map(|directory| (directory, setting.place.origin())).collect()
 }
 
 /// The network rules.
-pub(super) fn network(chosen: &Chosen, diagnostics: &mut Vec<Diagnostic>) -> NetPolicy {
+pub(super) fn network(
+    chosen: &Chosen,
+    context: &Context,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> NetPolicy {
     let tables = &chosen.tables;
     let enabled = last(tables, |table| table.network.enabled.as_ref());
     let default = Place::BuiltIn("default: no network");
@@ -91,7 +96,7 @@ pub(super) fn network(chosen: &Chosen, diagnostics: &mut Vec<Diagnostic>) -> Net
         policy.access = NetAccess::Rules;
     }
     for (path, allow) in tables.iter().flat_map(|table| &table.network.unix_sockets) {
-        match AbsPath::posix(&path.value) {
+        match AbsPath::parse(context.system.style(), path.value.as_bytes()) {
             Ok(socket) => policy.unix_sockets.push(SocketRule {
                 path: socket,
                 allow: allow.value,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use model::Token;
 use pinfold_policy::config::tree::Item;
 use pinfold_policy::decide::{Operation, decide};
-use pinfold_policy::host::{PathFact, PathKind, WindowsHost, WindowsLevel};
+use pinfold_policy::host::{PathFact, PathKind, System, WindowsHost, WindowsLevel};
 use pinfold_policy::origin::Origin;
 use pinfold_policy::path::{AbsPath, PathStyle};
 use pinfold_policy::plan::windows::{Account, Confined, Plan, compile, mask};
@@ -29,6 +29,8 @@ fn tree(text: &str, access: Access) -> FsRule {
 
 fn profile(mut rules: Vec<FsRule>) -> Profile {
     let context = Context {
+        system: System::Linux,
+        volumes: vec![AbsPath::root()],
         working: AbsPath::posix("/w").unwrap(),
         home: None,
         tmpdir: None,

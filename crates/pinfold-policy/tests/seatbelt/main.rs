@@ -10,7 +10,7 @@ use evaluator::Profile as Seatbelt;
 use pinfold_policy::config::tree::Item;
 use pinfold_policy::decide::{Operation, decide};
 use pinfold_policy::gap::Gap;
-use pinfold_policy::host::{MacHost, PathFact, PathKind};
+use pinfold_policy::host::{MacHost, PathFact, PathKind, System};
 use pinfold_policy::origin::Origin;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::macos::{Plan, compile};
@@ -35,6 +35,8 @@ fn glob(base: &str, pattern: impl AsRef<[u8]>, access: Access) -> FsRule {
 /// The default profile with these file rules instead of its own.
 fn profile(mut rules: Vec<FsRule>) -> Profile {
     let context = Context {
+        system: System::Linux,
+        volumes: vec![AbsPath::root()],
         working: path("/w"),
         home: None,
         tmpdir: None,

@@ -3,12 +3,13 @@
 
 use std::ffi::{CString, c_void};
 
-use super::call::{self, Patience, Size};
+use super::call::{self, Patience};
 use super::command::Command;
 use super::init::{self, Task};
 use super::perform::Masks;
 use super::raw::Errno;
 use super::shared::{Report, Stage};
+use crate::seam::Size;
 
 /// A command for a session. It stays where it is until its start is answered.
 pub(crate) struct Spawn {

@@ -12,22 +12,7 @@ use pinfold_policy::profile::Limits;
 use super::call::{self, LandlockRuleset};
 use super::raw::Errno;
 use super::trial::{self, Act};
-use crate::seam::{Error, Launch, describe};
-
-/// One ingredient.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was tried.
-    pub name: &'static str,
-    /// Whether it works.
-    pub works: bool,
-    /// Whether the `namespaces` mechanism needs it.
-    pub needed: bool,
-    /// What was found.
-    pub detail: String,
-    /// What to do about it.
-    pub remedy: Option<String>,
-}
+use crate::seam::{Check, Error, Launch, describe};
 
 /// Tries everything. Each trial ends before this returns and leaves nothing.
 pub fn doctor() -> Vec<Check> {
@@ -81,6 +66,7 @@ fn sandbox() -> Check {
         directory: AbsPath::root(),
         kept: None,
         witness: None,
+        door: None,
     };
     let plan = Plan::Namespaces(plan(Network::Own));
     match super::run(&plan, &launch, &mut |_| true) {

@@ -58,8 +58,8 @@ pub(crate) fn received(channel: i32) -> Option<OpenDoors> {
     let (proxy, names, names_stream) = (owned.next()?, owned.next()?, owned.next()?);
     Some(OpenDoors {
         proxy: TcpListener::from(proxy),
-        names: UdpSocket::from(names),
-        names_stream: TcpListener::from(names_stream),
+        names: Some(UdpSocket::from(names)),
+        names_stream: Some(TcpListener::from(names_stream)),
         captured: owned.map(TcpListener::from).collect(),
     })
 }

@@ -10,10 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{NamespacePlan, Network, Plan};
 
-use super::call::{self, Patience, Size};
+use super::call::{self, Patience};
 use super::commands::{Order, Record, Spawn};
 use super::keeper::Keeper;
 use super::name::text;
@@ -23,22 +22,10 @@ use super::shared::{Report, Stage};
 use super::supervise::{Process, Running, Way, deadline, decoded, system};
 use super::watch::{Told, Watcher};
 use super::{doors, family, namespaces};
-use crate::seam::{Appeared, Error, Exceeded, Launch, OpenDoors, Status, Usage};
+use crate::seam::{Closed, Error, Launch, Opened, Place, Size, Standard, Status};
 
 /// Room for a supervisor.
 const STACK: usize = 256 * 1024;
-
-/// Gets the doors of a plan that has some; whether they are served.
-pub type Opened = Box<dyn FnOnce(OpenDoors) -> bool + Send>;
-
-/// Where a session begins.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The working directory of the first process.
-    pub directory: AbsPath,
-    /// As for [`Launch::kept`].
-    pub kept: Option<AbsPath>,
-}
 
 /// A sandbox that stays. Dropping it ends everything inside.
 #[derive(Debug)]
@@ -46,26 +33,6 @@ pub struct Session {
     link: Arc<Link>,
     plan: NamespacePlan,
     supervisor: Option<JoinHandle<Result<Closed, Error>>>,
-}
-
-/// How a session went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// The limit that ended it, if one did.
-    pub exceeded: Option<Exceeded>,
-    /// What its commands used.
-    pub usage: Usage,
-    /// As in [`crate::Ended::appeared`].
-    pub appeared: Vec<Appeared>,
-}
-
-/// What a command reads and writes.
-#[derive(Debug)]
-pub enum Standard {
-    /// Standard input, output and error.
-    Descriptors([OwnedFd; 3]),
-    /// A terminal of its own.
-    Terminal(Size),
 }
 
 /// A command in a session.

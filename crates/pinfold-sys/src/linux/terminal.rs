@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use super::call::{self, Size};
+use super::call;
 use super::init::bit;
 use super::raw::Errno;
+use crate::seam::Size;
 
 /// A terminal that passes every key on; it is as before when this is dropped.
 #[derive(Debug)]

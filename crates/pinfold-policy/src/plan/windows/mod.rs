@@ -17,6 +17,7 @@ pub mod entries;
 pub mod frame;
 pub mod quote;
 pub mod setup;
+pub mod wide;
 
 pub use compile::compile;
 use sid::capability;

@@ -15,7 +15,6 @@ pub(crate) use files::*;
 pub(crate) use mount::*;
 pub(crate) use network::*;
 pub(crate) use process::*;
-pub use terminal::Size;
 pub(crate) use terminal::*;
 pub(crate) use watch::*;
 

@@ -4,15 +4,7 @@ use std::ffi::CStr;
 
 use super::super::raw::{arguments, call};
 use super::{Descriptor, Outcome, close, flag, numbers, openat, pointer, reads};
-
-/// Rows and columns of a terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Lines, 0 for not known.
-    pub rows: u16,
-    /// Characters in a line, 0 for not known.
-    pub columns: u16,
-}
+use crate::seam::Size;
 
 /// Opens a new pseudo-terminal: the end that drives it, and the end that a
 /// command sees.

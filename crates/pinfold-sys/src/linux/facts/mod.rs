@@ -2,21 +2,21 @@
 //! launch path goes through here.
 
 mod directory;
-mod git;
-mod git_leads;
 mod glob;
 mod listing;
 mod paths;
 mod sockets;
 
-pub use git::repository;
+pub use crate::git::repository;
 
 use std::collections::BTreeMap;
 
-use pinfold_policy::host::{LinuxHost, PathFact};
+use pinfold_policy::host::{GlobMatch, LinuxHost, PathFact};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{directories_to_list, paths_of_interest};
 use pinfold_policy::profile::{MechanismChoice, Profile};
+
+use crate::seam::May;
 
 use super::call;
 use super::name::text;
@@ -47,8 +47,15 @@ pub fn host(profile: &Profile) -> LinuxHost {
     if profile.mechanism == MechanismChoice::Landlock { landlock(profile, host) } else { host }
 }
 
+/// The same for the mechanism that needs no namespaces, as they are closed here.
+pub fn fallback(profile: &Profile, why: &str) -> Option<LinuxHost> {
+    let mut host = host(profile);
+    host.namespaces = Err(String::from(why));
+    Some(landlock(profile, host))
+}
+
 /// Adds what only the `landlock` mechanism depends on.
-pub fn landlock(profile: &Profile, mut host: LinuxHost) -> LinuxHost {
+fn landlock(profile: &Profile, mut host: LinuxHost) -> LinuxHost {
     host.landlock_abi = call::landlock_version();
     let listed = directories_to_list(profile, &host);
     host.listings = listed
@@ -59,6 +66,11 @@ pub fn landlock(profile: &Profile, mut host: LinuxHost) -> LinuxHost {
         })
         .collect();
     host
+}
+
+/// Existing matches of the patterns of a profile, sorted.
+pub fn matches(profile: &Profile) -> Vec<GlobMatch> {
+    glob::matches(profile)
 }
 
 /// What is at these paths.
@@ -124,17 +136,6 @@ pub fn exists(path: &AbsPath) -> bool {
 /// Whether there is a directory at a path, links followed.
 pub fn is_directory(path: &AbsPath) -> bool {
     std::fs::metadata(super::name::os_path(path)).is_ok_and(|found| found.is_dir())
-}
-
-/// What this process, outside of every sandbox, may do with a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum May {
-    /// Read it.
-    Read,
-    /// Write it.
-    Write,
-    /// Change its mode and times.
-    Own,
 }
 
 /// Whether this process may do that; never when it does not exist.

@@ -1,12 +1,14 @@
 //! What git keeps for a workspace, read from its own files: git is never called.
 
+mod leads;
+
 use std::fs;
 
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::repository::{GitDirectory, GitEntry, Repository};
 
-use super::super::name::os_path;
-use super::git_leads::Leads;
+use crate::{facts, name};
+use leads::Leads;
 
 /// More worktrees and submodules than this are not looked at.
 const MOST: usize = 1024;
@@ -28,7 +30,7 @@ pub fn repository(root: &AbsPath, home: Option<&AbsPath>, personal: &[AbsPath]) 
         },
     };
     let Ok(entry) = root.join(".git") else { return search.found };
-    let Ok(found) = fs::symlink_metadata(os_path(&entry)) else { return search.found };
+    let Ok(found) = fs::symlink_metadata(name::path(&entry)) else { return search.found };
     search.found.entry = GitEntry::Pointer { confirmed: false };
     if found.is_dir() {
         search.found.entry = GitEntry::Directory;
@@ -120,17 +122,14 @@ impl<'a> Search<'a> {
     }
 
     /// The directories in `path/name`, as many as may still be looked at.
-    fn entries(&mut self, path: &AbsPath, name: &str) -> Vec<AbsPath> {
-        let Ok(directory) = path.join(name) else { return Vec::new() };
-        let Ok(entries) = fs::read_dir(os_path(&directory)) else { return Vec::new() };
+    fn entries(&mut self, path: &AbsPath, below: &str) -> Vec<AbsPath> {
+        let Ok(directory) = path.join(below) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(name::path(&directory)) else { return Vec::new() };
         let room = MOST.saturating_sub(self.found.directories.len());
         let mut found: Vec<AbsPath> = entries
             .flatten()
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .filter_map(|entry| {
-                use std::os::unix::ffi::OsStrExt;
-                directory.join(entry.file_name().as_bytes()).ok()
-            })
+            .filter_map(|entry| directory.join(name::bytes(&entry.file_name())).ok())
             .take(room + 1)
             .collect();
         if found.len() > room {
@@ -182,16 +181,15 @@ fn shared(directory: &AbsPath) -> Option<AbsPath> {
 /// A small text. Whoever made the project may have put a pipe or an endless file
 /// there: neither is waited for, and bytes that are no text are passed over.
 fn read_text(path: &AbsPath) -> Option<String> {
-    let bytes = super::read_file(path).ok()??;
+    let bytes = facts::read_file(path).ok()??;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn real(path: &AbsPath) -> Option<AbsPath> {
-    use std::os::unix::ffi::OsStrExt;
-    let real = fs::canonicalize(os_path(path)).ok()?;
-    AbsPath::posix(real.as_os_str().as_bytes()).ok()
+    let real = fs::canonicalize(name::path(path)).ok()?;
+    name::absolute(name::bytes(real.as_os_str())).ok()
 }
 
-fn read(directory: &AbsPath, name: &str) -> Option<String> {
-    read_text(&directory.join(name).ok()?)
+fn read(directory: &AbsPath, file: &str) -> Option<String> {
+    read_text(&directory.join(file).ok()?)
 }

@@ -54,7 +54,7 @@ impl<'h> Leads<'h> {
 
     fn follow(&mut self, file: &AbsPath, depth: usize) {
         // Whoever made the project may have put a pipe there: it is not waited for.
-        let Ok(Some(text)) = super::read_file(file) else { return };
+        let Ok(Some(text)) = crate::facts::read_file(file) else { return };
         for setting in settings(&text) {
             self.setting(file, setting, depth);
         }

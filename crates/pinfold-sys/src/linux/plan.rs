@@ -1,0 +1,36 @@
+//! The plans of this system, under the names that the library uses everywhere.
+
+use pinfold_policy::explain;
+use pinfold_policy::plan::linux::PROXY_PORT;
+
+pub use pinfold_policy::host::LinuxHost as Host;
+pub use pinfold_policy::plan::linux::{Plan, compile};
+
+use crate::seam::Network;
+
+/// The system that plans are made for.
+pub const SYSTEM: pinfold_policy::host::System = pinfold_policy::host::System::Linux;
+
+/// A plan as text.
+pub fn render(plan: &Plan) -> String {
+    explain::plan(plan)
+}
+
+/// Where a command finds its proxy, when its profile has host rules.
+pub fn network(plan: &Plan) -> Network {
+    match plan {
+        Plan::Namespaces(_) => Network::Own(PROXY_PORT),
+        // Landlock has no doors: what it allows is reached directly.
+        Plan::Landlock(_) | Plan::Unconfined => Network::NoProxy,
+    }
+}
+
+/// Whether the host may close the mechanism of a plan and leave another.
+pub fn has_fallback(plan: &Plan) -> bool {
+    matches!(plan, Plan::Namespaces(_))
+}
+
+/// Whether a plan is for that other mechanism.
+pub fn is_fallback(plan: &Plan) -> bool {
+    matches!(plan, Plan::Landlock(_))
+}

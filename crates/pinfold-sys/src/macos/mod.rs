@@ -1,0 +1,19 @@
+//! macOS: a command under `sandbox-exec`.
+
+mod doctor;
+pub mod facts;
+pub mod plan;
+mod run;
+
+pub use crate::portable::entry::{command_line, prefault};
+pub use crate::portable::{neighbour, session, socket, terminal};
+pub use doctor::doctor;
+pub use run::{door, run};
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+impl AsFd for socket::Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.0 {}
+    }
+}

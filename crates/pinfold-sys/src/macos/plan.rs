@@ -1,0 +1,35 @@
+//! The plans of this system, under the names that the library uses everywhere.
+
+use pinfold_policy::plan::macos;
+
+pub use pinfold_policy::host::MacHost as Host;
+pub use pinfold_policy::plan::macos::{Plan, compile};
+
+use crate::seam::Network;
+
+/// The system that plans are made for.
+pub const SYSTEM: pinfold_policy::host::System = pinfold_policy::host::System::MacOs;
+
+/// A plan as text.
+pub fn render(plan: &Plan) -> String {
+    macos::render(plan)
+}
+
+/// Where a command finds its proxy, when its profile has host rules.
+pub fn network(plan: &Plan) -> Network {
+    match plan {
+        Plan::Seatbelt(plan) if plan.proxy => Network::Host,
+        Plan::Seatbelt(_) | Plan::Unconfined => Network::NoProxy,
+    }
+}
+
+/// Whether the host may close the mechanism of a plan and leave another: there is
+/// one mechanism only.
+pub fn has_fallback(_plan: &Plan) -> bool {
+    false
+}
+
+/// Whether a plan is for that other mechanism.
+pub fn is_fallback(_plan: &Plan) -> bool {
+    false
+}

@@ -1,0 +1,32 @@
+//! What systems share that have no code of their own for it.
+
+pub(crate) mod entry;
+pub(crate) mod facts;
+mod glob;
+pub mod neighbour;
+pub mod session;
+pub mod socket;
+pub mod terminal;
+
+pub use glob::matches as glob_matches;
+
+use std::io;
+
+use crate::seam::Error;
+
+/// Nothing of this kind can exist.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Never {}
+
+/// The refusal of sessions.
+pub(crate) fn no_sessions() -> Error {
+    Error::Unsupported {
+        attempted: String::from("keep a sandbox between commands"),
+        remedy: "use \"pinfold run\" for each command",
+    }
+}
+
+/// The same for the standard library.
+pub(crate) fn unsupported() -> io::Error {
+    io::Error::from(io::ErrorKind::Unsupported)
+}

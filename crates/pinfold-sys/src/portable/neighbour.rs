@@ -1,0 +1,42 @@
+//! Who is at the other end of a socket, on a system without such sockets.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+
+use super::unsupported;
+use crate::descriptor::{Borrowed, Owned};
+
+/// Whether a process of the same user, outside of every sandbox, is at the other
+/// end. Nobody is believed.
+pub fn is_neighbour(_socket: Borrowed<'_>) -> bool {
+    false
+}
+
+/// Sends bytes and descriptors.
+///
+/// # Errors
+/// Always.
+pub fn send(_socket: Borrowed<'_>, _bytes: &[u8], _given: &[Borrowed<'_>]) -> io::Result<()> {
+    Err(unsupported())
+}
+
+/// Reads a socket.
+#[derive(Debug)]
+pub struct Receiver<S> {
+    socket: S,
+    /// Descriptors that nobody has taken yet: none come.
+    pub descriptors: VecDeque<Owned>,
+}
+
+impl<S> Receiver<S> {
+    /// Reads this socket.
+    pub fn new(socket: S) -> Receiver<S> {
+        Receiver { socket, descriptors: VecDeque::new() }
+    }
+}
+
+impl<S: Read> Read for Receiver<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buffer)
+    }
+}

@@ -1,0 +1,7 @@
+//! What Linux and macOS have in common towards the library.
+
+pub mod descriptor;
+pub mod files;
+pub mod name;
+pub mod numbers;
+pub mod places;

@@ -1,0 +1,47 @@
+//! Facts about this host.
+
+use std::fs::{File, OpenOptions};
+
+use pinfold_policy::host::{WindowsHost, WindowsLevel};
+use pinfold_policy::path::AbsPath;
+use pinfold_policy::plan::linux::paths_of_interest;
+use pinfold_policy::profile::Profile;
+
+pub use crate::git::repository;
+pub use crate::portable::facts::{exists, is_directory, paths, read_file};
+
+pub use crate::portable::glob_matches as matches;
+
+use crate::name;
+use crate::seam::May;
+
+/// What this host is like, as far as the profile depends on it.
+pub fn host(profile: &Profile) -> WindowsHost {
+    WindowsHost {
+        level: WindowsLevel::RestrictedToken,
+        paths: paths(&paths_of_interest(profile)),
+        glob_matches: matches(profile),
+        world_writable: Vec::new(),
+    }
+}
+
+/// The same for another mechanism: there is none.
+pub fn fallback(_profile: &Profile, _why: &str) -> Option<WindowsHost> {
+    None
+}
+
+/// Whether this process may do that; never when it does not exist. Directories
+/// cannot be opened to find out.
+pub fn may(path: &AbsPath, may: May) -> bool {
+    let place = name::path(path);
+    match may {
+        _ if is_directory(path) => true,
+        May::Read => File::open(place).is_ok(),
+        May::Write | May::Own => OpenOptions::new().append(true).open(place).is_ok(),
+    }
+}
+
+/// The name of a process: only reports of attempts ask, and there are none.
+pub fn name_of(process: i32) -> String {
+    format!("process {process}")
+}

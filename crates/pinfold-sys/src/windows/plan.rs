@@ -1,0 +1,35 @@
+//! The plans of this system, under the names that the library uses everywhere.
+
+use pinfold_policy::plan::windows;
+
+pub use pinfold_policy::host::WindowsHost as Host;
+pub use pinfold_policy::plan::windows::{Plan, compile};
+
+use crate::seam::Network;
+
+/// The system that plans are made for.
+pub const SYSTEM: pinfold_policy::host::System = pinfold_policy::host::System::Windows;
+
+/// A plan as text.
+pub fn render(plan: &Plan) -> String {
+    windows::render(plan)
+}
+
+/// Where a command finds its proxy, when its profile has host rules.
+pub fn network(plan: &Plan) -> Network {
+    match plan {
+        Plan::Confined(plan) if plan.proxy_port.is_some() => Network::Host,
+        Plan::Confined(_) | Plan::Unconfined => Network::NoProxy,
+    }
+}
+
+/// Whether the host may close the mechanism of a plan and leave another: there is
+/// one mechanism only.
+pub fn has_fallback(_plan: &Plan) -> bool {
+    false
+}
+
+/// Whether a plan is for that other mechanism.
+pub fn is_fallback(_plan: &Plan) -> bool {
+    false
+}
