@@ -114,19 +114,11 @@ fn as_the_caller(profile: &Profile, gaps: &mut Vec<Gap>) {
         gaps,
         ("the command runs as the caller and reads what the caller reads", SETUP),
     );
-    let everything = |rule: &FsRule| {
-        rule.access != Access::Deny
-            && matches!(&rule.target, FsTarget::Tree(path) if path.is_root())
-    };
-    if !policy.rules.iter().any(everything) {
-        gaps.push(gap(
-            "restricted-read",
-            String::from("read only what is listed"),
-            None,
-            "the command runs as the caller and reads what the caller reads",
-            SETUP,
-        ));
-    }
+    restricted_read(
+        profile,
+        ("the command runs as the caller and reads what the caller reads", SETUP),
+        gaps,
+    );
     if profile.network.access != NetAccess::Open {
         gaps.push(gap(
             "network",
@@ -139,6 +131,14 @@ fn as_the_caller(profile: &Profile, gaps: &mut Vec<Gap>) {
 }
 
 fn as_an_account(profile: &Profile, gaps: &mut Vec<Gap>) {
+    restricted_read(
+        profile,
+        (
+            "a sandbox account also reads whatever every user of this host may read",
+            "let the profile read \":root\", and deny what must stay hidden",
+        ),
+        gaps,
+    );
     match profile.network.access {
         NetAccess::Open => gaps.push(gap(
             "open-network",
@@ -154,6 +154,18 @@ fn as_an_account(profile: &Profile, gaps: &mut Vec<Gap>) {
             "Windows has one loopback for all, so it is closed with the network",
             "accept that servers inside cannot be reached",
         )),
+    }
+}
+
+/// The gap of profiles that do not let everything be read.
+fn restricted_read(profile: &Profile, (reason, remedy): (&str, &str), gaps: &mut Vec<Gap>) {
+    let everything = |rule: &FsRule| {
+        rule.access != Access::Deny
+            && matches!(&rule.target, FsTarget::Tree(path) if path.is_root())
+    };
+    if !profile.filesystem.rules.iter().any(everything) {
+        let rule = String::from("read only what is listed");
+        gaps.push(gap("restricted-read", rule, None, reason, remedy));
     }
 }
 
