@@ -5,6 +5,7 @@ mod arguments;
 mod json;
 mod learn;
 mod manual;
+mod mcp;
 mod run;
 mod serve;
 mod show;
@@ -72,6 +73,7 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         "learn" => learn::learn(&parsed),
         "why" => why::why(&parsed),
         "serve" => serve::serve(&parsed),
+        "mcp" => mcp::mcp(&parsed),
         "session" => serve::session(&parsed),
         "completions" => manual::completions(&parsed),
         _ => terminal::print(&manual::page()),

@@ -6,7 +6,7 @@ use pinfold::policy::config::{Diagnostic, File};
 use pinfold::policy::decide::{Operation, decide};
 use pinfold::policy::explain;
 use pinfold::policy::host::{MacHost, WindowsHost, WindowsLevel};
-use pinfold::policy::net::parse_destination;
+use pinfold::policy::net::{Host, parse_destination};
 use pinfold::policy::path::{AbsPath, Quoted};
 use pinfold::policy::plan::linux::paths_of_interest;
 use pinfold::policy::plan::{macos, windows};
@@ -99,35 +99,56 @@ fn platform(parsed: &Parsed) -> Result<System, Failure> {
 
 /// The verdict for whatever `thing` is.
 pub(crate) fn verdict(profile: &Profile, caller: &Caller, thing: &[u8]) -> Result<String, Failure> {
-    let unusable = |error: &dyn Display| {
-        let hint = "name a path, a URL, HOST:PORT or a variable";
-        usage(&format!("cannot explain {}: {error}", Quoted(thing)), hint)
-    };
-    if thing.is_empty() {
-        return Err(unusable(&"it is empty"));
-    }
-    let as_path = match (thing, caller.home()) {
-        ([b'~'] | [b'~', b'/', ..], Some(home)) => {
-            name::absolute(&[home.as_bytes(), &thing[1..]].concat())
+    Ok(match Thing::named(caller, thing)? {
+        Thing::Path(path) => explain::path(profile, &path),
+        Thing::Host(host, port) => format!("{}\n", explain::host(profile, &host, port)),
+        Thing::Variable(name) => {
+            let verdict = decide(profile, Operation::Variable(name));
+            format!("variable {}: {verdict}\n", Quoted(name))
         }
-        _ => caller.working.join(thing),
-    };
-    let is_path = !contains(thing, b"://")
-        && (thing.contains(&b'/')
-            || matches!(thing[0], b'.' | b'~')
-            || as_path.as_ref().is_ok_and(pinfold_sys::facts::exists));
-    if is_path {
-        let path = as_path.map_err(|error| unusable(&error))?;
-        return Ok(explain::path(profile, &real(&path)));
+    })
+}
+
+/// Something that a profile has a verdict for.
+pub(crate) enum Thing<'a> {
+    /// Links resolved.
+    Path(AbsPath),
+    Host(Host, u16),
+    Variable(&'a [u8]),
+}
+
+impl Thing<'_> {
+    /// What somebody means who writes this.
+    pub(crate) fn named<'a>(caller: &Caller, thing: &'a [u8]) -> Result<Thing<'a>, Failure> {
+        let unusable = |error: &dyn Display| {
+            let hint = "name a path, a URL, HOST:PORT or a variable";
+            usage(&format!("cannot explain {}: {error}", Quoted(thing)), hint)
+        };
+        if thing.is_empty() {
+            return Err(unusable(&"it is empty"));
+        }
+        let as_path = match (thing, caller.home()) {
+            ([b'~'] | [b'~', b'/', ..], Some(home)) => {
+                name::absolute(&[home.as_bytes(), &thing[1..]].concat())
+            }
+            _ => caller.working.join(thing),
+        };
+        let is_path = !contains(thing, b"://")
+            && (thing.contains(&b'/')
+                || matches!(thing[0], b'.' | b'~')
+                || as_path.as_ref().is_ok_and(pinfold_sys::facts::exists));
+        if is_path {
+            let path = as_path.map_err(|error| unusable(&error))?;
+            return Ok(Thing::Path(real(&path)));
+        }
+        // Names of variables have neither dots nor colons.
+        if thing.iter().any(|byte| matches!(byte, b'.' | b':')) {
+            let destination = parse_destination(&String::from_utf8_lossy(thing));
+            let (host, port) = destination.map_err(|error| unusable(&error))?;
+            return Ok(Thing::Host(host, port));
+        }
+        Ok(Thing::Variable(thing))
     }
-    // Names of variables have neither dots nor colons.
-    if thing.iter().any(|byte| matches!(byte, b'.' | b':')) {
-        let destination = parse_destination(&String::from_utf8_lossy(thing));
-        let (host, port) = destination.map_err(|error| unusable(&error))?;
-        return Ok(format!("{}\n", explain::host(profile, &host, port)));
-    }
-    let verdict = decide(profile, Operation::Variable(thing));
-    Ok(format!("variable {}: {verdict}\n", Quoted(thing)))
 }
 
 fn contains(thing: &[u8], part: &[u8]) -> bool {

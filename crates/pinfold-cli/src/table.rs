@@ -239,6 +239,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        name: "mcp",
+        operands: "",
+        most: 0,
+        summary: "Serve one session to a model, over the Model Context Protocol",
+        about: "Speaks MCP on standard input and output. The tools run commands in one session with\n\
+                the profile of the options, which starts with the first command and ends with the\n\
+                input. Nothing that a tool does can widen the profile.",
+        options: &[SELECT, OVERRIDE, SESSION_RULES, HELP],
+    },
+    Command {
         name: "completions",
         operands: "bash|zsh|fish|powershell",
         most: 1,

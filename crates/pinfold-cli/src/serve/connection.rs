@@ -12,7 +12,7 @@ use super::message::Fault;
 pub(super) const LONGEST: usize = 8 * 1024 * 1024;
 
 /// The writing half of a client.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     pub(super) number: u64,
     writer: Mutex<Box<dyn Write + Send>>,
     lost: AtomicBool,
@@ -28,6 +28,13 @@ impl Connection {
             lost: AtomicBool::new(false),
             ready: AtomicBool::new(false),
         }
+    }
+
+    /// A client that hears nothing.
+    pub(crate) fn nobody() -> Connection {
+        let connection = Connection::new(Box::new(io::sink()));
+        connection.lose();
+        connection
     }
 
     /// Sends one message. Waits while the client does not read; whether it is still

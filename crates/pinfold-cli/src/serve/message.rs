@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 
 /// What a request failed with.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     pub(super) code: i32,
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
     /// The exit status that stands for it, when a program could not be run.
     pub(super) status: Option<i32>,
 }
@@ -22,22 +22,22 @@ pub(super) struct Fault {
 pub(super) const NOT_JSON: i32 = -32700;
 pub(super) const NO_REQUEST: i32 = -32600;
 pub(super) const NO_METHOD: i32 = -32601;
-pub(super) const WRONG_PARAMETERS: i32 = -32602;
-pub(super) const FAILED: i32 = -32603;
-pub(super) const UNKNOWN: i32 = -32001;
+pub(crate) const WRONG_PARAMETERS: i32 = -32602;
+pub(crate) const FAILED: i32 = -32603;
+pub(crate) const UNKNOWN: i32 = -32001;
 pub(super) const NOT_READY: i32 = -32002;
 pub(super) const REFUSED: i32 = -32003;
 pub(super) const CONFIGURATION: i32 = -32004;
-pub(super) const LIMIT: i32 = -32005;
+pub(crate) const LIMIT: i32 = -32005;
 pub(super) const CLOSED: i32 = -32006;
 pub(super) const NO_PROGRAM: i32 = -32007;
 
 impl Fault {
-    pub(super) fn new(code: i32, message: impl Into<String>) -> Fault {
+    pub(crate) fn new(code: i32, message: impl Into<String>) -> Fault {
         Fault { code, message: message.into(), hint: None, status: None }
     }
 
-    pub(super) fn hint(self, hint: &str) -> Fault {
+    pub(crate) fn hint(self, hint: &str) -> Fault {
         Fault { hint: Some(hint.into()), ..self }
     }
 
@@ -91,7 +91,7 @@ pub(super) struct Request {
 
 /// Bytes, as base64.
 #[derive(Clone, Debug)]
-pub(super) struct Bytes(pub(super) Vec<u8>);
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
@@ -157,27 +157,27 @@ pub(super) struct Explain {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Terminal {
-    pub(super) rows: u16,
-    pub(super) columns: u16,
+pub(crate) struct Terminal {
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ProcessStart {
-    pub(super) session: String,
-    pub(super) command: Vec<String>,
+pub(crate) struct ProcessStart {
+    pub(crate) session: String,
+    pub(crate) command: Vec<String>,
     #[serde(default)]
-    pub(super) directory: Option<String>,
+    pub(crate) directory: Option<String>,
     #[serde(default)]
-    pub(super) environment: BTreeMap<String, String>,
+    pub(crate) environment: BTreeMap<String, String>,
     #[serde(default)]
-    pub(super) terminal: Option<Terminal>,
+    pub(crate) terminal: Option<Terminal>,
     #[serde(default = "yes")]
-    pub(super) stdin: bool,
+    pub(crate) stdin: bool,
     /// Three descriptors came with the request.
     #[serde(default)]
-    pub(super) descriptors: bool,
+    pub(crate) descriptors: bool,
 }
 
 fn yes() -> bool {
@@ -245,10 +245,10 @@ pub(super) struct Attach {
 
 /// A piece of output.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Chunk {
-    pub(super) sequence: u64,
-    pub(super) stream: &'static str,
-    pub(super) data: Bytes,
+pub(crate) struct Chunk {
+    pub(crate) sequence: u64,
+    pub(crate) stream: &'static str,
+    pub(crate) data: Bytes,
 }
 
 #[derive(Debug, Deserialize)]

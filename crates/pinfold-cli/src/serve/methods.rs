@@ -288,7 +288,8 @@ pub(super) fn name_of(signal: i32) -> Option<&'static str> {
     SIGNALS.iter().find(|(_, number)| *number == signal).map(|(name, _)| *name)
 }
 
-fn signal(name: &str) -> Result<i32, Fault> {
+/// The number of a signal.
+pub(crate) fn signal(name: &str) -> Result<i32, Fault> {
     let short = name.strip_prefix("SIG").unwrap_or(name);
     let found = SIGNALS.iter().find(|(known, _)| *known == short);
     found.map(|(_, number)| *number).ok_or_else(|| {

@@ -2,12 +2,12 @@
 //! what it promises.
 
 mod client;
-mod connection;
+pub(crate) mod connection;
 mod files;
-mod message;
-mod methods;
-mod process;
-mod sessions;
+pub(crate) mod message;
+pub(crate) mod methods;
+pub(crate) mod process;
+pub(crate) mod sessions;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

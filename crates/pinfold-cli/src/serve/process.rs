@@ -14,15 +14,15 @@ use super::connection::Connection;
 use super::message::{Bytes, CLOSED, Chunk, Fault, LIMIT};
 
 /// Output that is kept of one process, in bytes.
-pub(super) const KEPT: usize = 1024 * 1024;
+pub(crate) const KEPT: usize = 1024 * 1024;
 
 /// Input that may wait for a process to read it, in bytes.
 const WAITING: usize = 16 * 1024 * 1024;
 
 /// A process and what a client may ask of it.
-pub(super) struct Held {
-    pub(super) name: String,
-    pub(super) process: Process,
+pub(crate) struct Held {
+    pub(crate) name: String,
+    pub(crate) process: Process,
     log: Mutex<Log>,
     changed: Condvar,
     /// Held while a chunk is numbered and sent, so that they arrive in order.
@@ -41,6 +41,17 @@ struct Log {
     forgotten_bytes: u64,
     ended: Option<Status>,
     follower: Option<Arc<Connection>>,
+}
+
+/// Output of a process.
+pub(crate) struct Taken {
+    pub(crate) chunks: Vec<Chunk>,
+    /// The sequence number of the last of them, to go on with.
+    pub(crate) next: u64,
+    /// Bytes that fell out before they were read.
+    pub(crate) lost: u64,
+    /// How it ended, once there is no more output.
+    pub(crate) ended: Option<Status>,
 }
 
 /// The input of a process.
@@ -64,7 +75,7 @@ struct Piece {
 }
 
 /// Called once when a write is over.
-type Answer = Box<dyn FnOnce(Result<Value, Fault>) + Send>;
+pub(crate) type Answer = Box<dyn FnOnce(Result<Value, Fault>) + Send>;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,7 +108,7 @@ pub(super) fn hold(
 }
 
 /// Reads what a process writes, on a thread of its own.
-pub(super) fn follow(held: &Arc<Held>, outputs: Outputs) {
+pub(crate) fn follow(held: &Arc<Held>, outputs: Outputs) {
     let own = held.clone();
     let thread = std::thread::Builder::new().name(String::from("pinfold-output"));
     let started = thread.spawn(move || {
@@ -182,7 +193,7 @@ impl Held {
     }
 
     /// How it ended, once all its output has been read.
-    pub(super) fn result(&self) -> Option<Status> {
+    pub(crate) fn result(&self) -> Option<Status> {
         locked(&self.log).ended
     }
 
@@ -214,8 +225,18 @@ impl Held {
         answer
     }
 
-    /// Chunks after one, waiting for the first of them at most until `deadline`.
+    /// The same as the answer to a request.
     pub(super) fn read(&self, after: u64, maximum: usize, deadline: Instant) -> Value {
+        let taken = self.take(after, maximum, deadline);
+        let mut answer = json!({ "chunks": taken.chunks, "next": taken.next, "lost": taken.lost });
+        if let Some(ended) = taken.ended {
+            answer["ended"] = json!({ "status": status(ended), "code": ended.code() });
+        }
+        answer
+    }
+
+    /// Chunks after one, waiting for the first of them at most until `deadline`.
+    pub(crate) fn take(&self, after: u64, maximum: usize, deadline: Instant) -> Taken {
         let mut log = locked(&self.log);
         while log.last <= after && log.ended.is_none() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -227,11 +248,16 @@ impl Held {
         }
         let chunks = log.after(after, maximum);
         let next = chunks.last().map_or(after.max(log.forgotten), |chunk| chunk.sequence);
-        let mut answer = json!({ "chunks": chunks, "next": next, "lost": log.lost_after(after) });
-        if let Some(ended) = log.ended.filter(|_| next >= log.last) {
-            answer["ended"] = json!({ "status": status(ended), "code": ended.code() });
-        }
-        answer
+        let ended = log.ended.filter(|_| next >= log.last);
+        Taken { chunks, next, lost: log.lost_after(after), ended }
+    }
+
+    /// How it ended, waiting for that and for all its output at most until `deadline`.
+    pub(crate) fn finished(&self, deadline: Instant) -> Option<Status> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let runs = |log: &mut Log| log.ended.is_none();
+        let waited = self.changed.wait_timeout_while(locked(&self.log), left, runs);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
     /// Waits for the end of the process and of its output.
@@ -246,7 +272,7 @@ impl Held {
     }
 
     /// Writes to the process after everything that was written before.
-    pub(super) fn write(&self, bytes: Vec<u8>, done: Answer) {
+    pub(crate) fn write(&self, bytes: Vec<u8>, done: Answer) {
         let mut input = locked(&self.input);
         *input = match std::mem::replace(&mut *input, Input::Closed) {
             Input::Open(file) => writer(file).map_or(Input::Closed, Input::Written),
@@ -270,7 +296,7 @@ impl Held {
     }
 
     /// Ends the input after everything that was written before.
-    pub(super) fn close_input(&self) {
+    pub(crate) fn close_input(&self) {
         *locked(&self.input) = Input::Closed;
     }
 }

@@ -36,17 +36,26 @@ const SWEEP: Duration = Duration::from_secs(1);
 const EMPTY: Duration = Duration::from_secs(5);
 
 /// Everything that a server has.
-pub(super) struct Server {
+pub(crate) struct Server {
     sessions: Mutex<BTreeMap<String, Arc<Room>>>,
     last: AtomicU64,
 }
 
+/// What a session is opened with.
+pub(crate) struct Opening {
+    pub(crate) name: Option<String>,
+    /// Whether it outlives its connection.
+    pub(crate) keep: bool,
+    pub(crate) caller: Caller,
+    pub(crate) options: Options,
+}
+
 /// A session and its processes.
-pub(super) struct Room {
-    pub(super) number: String,
+pub(crate) struct Room {
+    pub(crate) number: String,
     name: String,
     keep: bool,
-    caller: Caller,
+    pub(crate) caller: Caller,
     /// Nothing once it has been stopped.
     session: RwLock<Option<Session>>,
     processes: Mutex<BTreeMap<u64, Arc<Held>>>,
@@ -65,7 +74,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Server {
-    pub(super) fn new() -> Server {
+    pub(crate) fn new() -> Server {
         Server { sessions: Mutex::default(), last: AtomicU64::new(0) }
     }
 
@@ -79,9 +88,6 @@ impl Server {
         asked: SessionStart,
         connection: &Arc<Connection>,
     ) -> Result<Value, Fault> {
-        let (_, number) = self.next('s');
-        let name = asked.name.clone().unwrap_or_else(|| number.clone());
-        self.check_name(&name)?;
         let mut caller = match &asked.directory {
             // A present directory that is gone does not matter for an absolute one.
             Some(directory) if directory.starts_with('/') => {
@@ -96,12 +102,27 @@ impl Server {
             let entries = variables.iter().map(|(name, value)| format!("{name}={value}"));
             caller.environment = entries.map(String::into_bytes).collect();
         }
-        let sandbox = Sandbox::open(&caller, &options(&asked)?)?;
+        let options = options(&asked)?;
+        let opening = Opening { name: asked.name, keep: asked.keep, caller, options };
+        Ok(self.open(opening, connection)?.described())
+    }
+
+    /// Opens a session.
+    pub(crate) fn open(
+        &self,
+        opening: Opening,
+        connection: &Arc<Connection>,
+    ) -> Result<Arc<Room>, Fault> {
+        let Opening { name, keep, caller, options } = opening;
+        let (_, number) = self.next('s');
+        let name = name.unwrap_or_else(|| number.clone());
+        self.check_name(&name)?;
+        let sandbox = Sandbox::open(&caller, &options)?;
         let session = sandbox.start()?;
         let room = Arc::new(Room {
             number: number.clone(),
             name: name.clone(),
-            keep: asked.keep,
+            keep,
             caller,
             session: RwLock::new(Some(session)),
             processes: Mutex::default(),
@@ -110,7 +131,6 @@ impl Server {
                 forsaken: None,
             }),
         });
-        let described = room.described();
         // Another may have taken the name meanwhile; this session then ends here.
         let mut sessions = locked(&self.sessions);
         if sessions.len() >= SESSIONS {
@@ -119,8 +139,8 @@ impl Server {
         if sessions.values().any(|room| room.name == name) {
             return Err(taken(&name));
         }
-        sessions.insert(number, room);
-        Ok(described)
+        sessions.insert(number, room.clone());
+        Ok(room)
     }
 
     fn check_name(&self, name: &str) -> Result<(), Fault> {
@@ -145,7 +165,7 @@ impl Server {
         })
     }
 
-    pub(super) fn process(&self, process: &str) -> Result<Arc<Held>, Fault> {
+    pub(crate) fn process(&self, process: &str) -> Result<Arc<Held>, Fault> {
         let number = process.strip_prefix('p').and_then(|number| number.parse::<u64>().ok());
         let rooms: Vec<Arc<Room>> = locked(&self.sessions).values().cloned().collect();
         let mut held =
@@ -162,7 +182,7 @@ impl Server {
     }
 
     /// Starts a process; its output is read once the client knows of it.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         &self,
         asked: ProcessStart,
         connection: &Arc<Connection>,
@@ -192,7 +212,7 @@ impl Server {
     }
 
     /// Ends a session; false when it has ended before.
-    pub(super) fn stop(&self, room: &Room, reason: &str) -> bool {
+    pub(crate) fn stop(&self, room: &Room, reason: &str) -> bool {
         locked(&self.sessions).remove(&room.number);
         // Whatever still uses it comes to its end.
         let _ = room.with(Session::kill);
@@ -207,7 +227,7 @@ impl Server {
         true
     }
 
-    pub(super) fn stop_all(&self) {
+    pub(crate) fn stop_all(&self) {
         let rooms: Vec<Arc<Room>> = locked(&self.sessions).values().cloned().collect();
         for room in rooms {
             self.stop(&room, "the server ends");
@@ -266,13 +286,13 @@ fn taken(name: &str) -> Fault {
 
 impl Room {
     /// Does something with the session, which stays until it is done.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&Session) -> T) -> Result<T, Fault> {
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&Session) -> T) -> Result<T, Fault> {
         let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
         session.as_ref().map(act).ok_or_else(|| Fault::new(UNKNOWN, "the session has ended"))
     }
 
     /// As after a start, with its processes.
-    pub(super) fn described(&self) -> Value {
+    pub(crate) fn described(&self) -> Value {
         let processes: Vec<Value> = locked(&self.processes)
             .values()
             .map(|held| match held.result() {

@@ -39,8 +39,13 @@ pub(crate) fn text(text: &str) -> String {
 impl Talk {
     /// A server of its own, over pipes.
     pub(crate) fn start(world: &World) -> Talk {
+        Talk::of(world, &["serve"])
+    }
+
+    /// A server of its own, with these arguments.
+    pub(crate) fn of(world: &World, arguments: &[&str]) -> Talk {
         let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
-        let pipes = command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let pipes = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut server = pipes.spawn().unwrap();
         let writer = server.stdin.take().unwrap();
         let reader = BufReader::new(server.stdout.take().unwrap());
