@@ -3,12 +3,11 @@
 mod doctor;
 pub mod facts;
 pub mod plan;
-mod run;
 
 pub use crate::portable::entry::{command_line, prefault};
+pub use crate::portable::run::{door, run};
 pub use crate::portable::{neighbour, session, socket, terminal};
 pub use doctor::doctor;
-pub use run::{door, run};
 
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -4,6 +4,7 @@ pub(crate) mod entry;
 pub(crate) mod facts;
 mod glob;
 pub mod neighbour;
+pub(crate) mod run;
 pub mod session;
 pub mod socket;
 pub mod terminal;

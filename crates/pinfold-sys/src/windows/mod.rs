@@ -8,12 +8,11 @@ pub mod name;
 pub mod numbers;
 pub mod places;
 pub mod plan;
-mod run;
 
 pub use crate::portable::entry::{command_line, prefault};
+pub use crate::portable::run::{door, run};
 pub use crate::portable::{neighbour, session, socket, terminal};
 pub use doctor::doctor;
-pub use run::{door, run};
 
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 

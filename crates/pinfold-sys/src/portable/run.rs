@@ -1,12 +1,9 @@
-//! Runs one command.
+//! Runs one command, on systems where that is not there yet.
 
 use std::net::TcpListener;
 
-use super::plan::Plan;
+use crate::plan::Plan;
 use crate::seam::{Ended, Error, Launch, OpenDoors};
-
-/// The program that puts a command into a sandbox. The absolute name is on purpose.
-pub(crate) const SANDBOX_EXEC: &str = "/usr/bin/sandbox-exec";
 
 /// Opens a door on the host's own loopback, for plans that need one.
 ///
