@@ -130,6 +130,7 @@ fn take(
             return Err(usage(&format!("--{} takes no value", flag.long), "leave the value out"));
         }
         (Some(_), Some(value)) => value,
+        (Some(_), None) if flag.is_optional() => OsString::new(),
         (Some(name), None) => rest.next().ok_or_else(|| {
             usage(
                 &format!("--{} needs a value", flag.long),

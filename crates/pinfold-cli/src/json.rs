@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Profile;
-use pinfold::{Denials, Error, Exceeded, Handling, Outcome, Status};
+use pinfold::{Denial, Denials, Error, Exceeded, Handling, Outcome, Status, Target};
 use pinfold_sys::{files, name};
 
 use crate::terminal::{Failure, failed};
@@ -129,27 +129,35 @@ pub(crate) fn outcome(
     ])
 }
 
-/// The denials of a run, in order.
+/// Denials in order, without the process of a session.
 pub(crate) fn denials(denials: &Denials) -> String {
-    array(denials.list.iter().map(|denial| {
-        object(&[
-            ("attempted", string(denial.attempted.word())),
-            ("path", bytes(denial.path.as_bytes())),
-            ("program", string(&denial.program)),
-            ("process", denial.process.to_string()),
-            ("count", denial.count.to_string()),
-            ("rule", string(&denial.rule)),
-            (
-                "origin",
-                denial
-                    .origin
-                    .as_ref()
-                    .map_or(String::from("null"), |origin| string(&origin.to_string())),
-            ),
-            ("option", string(denial.allow.0)),
-            ("allow", bytes(denial.allow.1.as_bytes())),
-        ])
-    }))
+    array(denials.list.iter().map(|one| object(&denial(one))))
+}
+
+/// The members of a denial.
+pub(crate) fn denial(denial: &Denial) -> [(&'static str, String); 11] {
+    let null = || String::from("null");
+    let kind = match &denial.target {
+        Target::Path(_) => "path",
+        Target::Socket(_) | Target::AbstractSocket(_) => "socket",
+        Target::Host(_) => "host",
+    };
+    let allow = denial.allow.as_ref().map(|allow| {
+        object(&[("option", string(allow.option())), ("value", bytes(&allow.value()))])
+    });
+    [
+        ("seq", denial.sequence.to_string()),
+        ("attempted", string(denial.attempted.word())),
+        ("kind", string(kind)),
+        ("target", bytes(&denial.target.bytes())),
+        ("program", if denial.program.is_empty() { null() } else { string(&denial.program) }),
+        ("pid", denial.process.map_or_else(null, |process| process.to_string())),
+        ("count", denial.count.to_string()),
+        ("rule", string(&denial.rule)),
+        ("origin", denial.origin.as_ref().map_or_else(null, |origin| string(origin))),
+        ("allow", allow.unwrap_or_else(null)),
+        ("secret", denial.secret.to_string()),
+    ]
 }
 
 /// The denials of a run for a later look at them.
@@ -176,7 +184,7 @@ fn words(command: &[OsString]) -> String {
     array(command.iter().map(|word| bytes(name::bytes(word))))
 }
 
-fn object(fields: &[(&str, String)]) -> String {
+pub(crate) fn object(fields: &[(&str, String)]) -> String {
     let fields: Vec<String> =
         fields.iter().map(|(name, value)| format!("{}:{value}", string(name))).collect();
     format!("{{{}}}", fields.join(","))
@@ -191,7 +199,7 @@ fn bytes(text: &[u8]) -> String {
     string(&String::from_utf8_lossy(text))
 }
 
-fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     let mut result = String::from("\"");
     for character in text.chars() {
         match character {

@@ -10,7 +10,8 @@ use crate::terminal::{Failure, complain, confirmed, failed, print, usage};
 
 /// Everything may be written while learning, but for what holds credentials.
 const PERMISSIVE: &str = "permissions.learning={extends=\":workspace\",git=\"write\",\
-    filesystem={\":root\"=\"write\"},network={enabled=true}}";
+    filesystem={\":root\"=\"write\"},network={enabled=true,\
+    domains={\"*:22,80,443,3000,5000,8000,8080,8443,9418\"=\"allow\"}}}";
 
 const QUESTION: &str = "while pinfold learns, the command may write every file that you may, and use \
     the network; only credentials stay hidden. go on?";
@@ -43,6 +44,13 @@ pub(crate) fn learn(parsed: &Parsed) -> Result<i32, Failure> {
             "pinfold: left out {secret}: it is where credentials are kept, or protected"
         ));
     }
+    for wide in &learned.wide {
+        complain(&format!("pinfold: left out {wide}: a rule would show every file"));
+    }
+    for blocked in learned.outcome.network.iter().flat_map(|network| &network.blocked) {
+        let (destination, detail) = (blocked.destination(), &blocked.detail);
+        complain(&format!("pinfold: left out {destination}: {detail}"));
+    }
     let text = profile(&name, &learned);
     match parsed.last("output") {
         None => drop(print(&text)?),
@@ -66,7 +74,7 @@ fn profile(name: &str, learned: &Learned) -> String {
         let access = if *writes { "write" } else { "read" };
         match std::str::from_utf8(path.as_bytes()) {
             Ok(path) => {
-                let path = crate::why::pattern_free(path);
+                let path = pattern_free(path);
                 text.push_str(&format!("{} = \"{access}\"\n", key(&path)));
             }
             Err(_) => {
@@ -74,8 +82,24 @@ fn profile(name: &str, learned: &Learned) -> String {
             }
         }
     }
-    for secret in &learned.secrets {
-        text.push_str(&format!("# left out: {secret}\n"));
+    for left_out in learned.secrets.iter().chain(&learned.wide) {
+        text.push_str(&format!("# left out: {left_out}\n"));
+    }
+    if !learned.hosts.is_empty() {
+        let profile = key(name);
+        text.push_str(&format!("\n[permissions.{profile}.network]\nenabled = true\n"));
+        text.push_str(&format!("\n[permissions.{profile}.network.domains]\n"));
+        for host in &learned.hosts {
+            text.push_str(&format!("{} = \"allow\"\n", key(host)));
+        }
     }
     text
+}
+
+/// A path as a key, which is not to be read as a pattern.
+fn pattern_free(path: &str) -> String {
+    match path.contains(['*', '?', '[', '{']) {
+        true => format!("path:{path}"),
+        false => String::from(path),
+    }
 }

@@ -1,7 +1,9 @@
 //! The command `pinfold`.
 #![no_main]
 
+mod apply;
 mod arguments;
+mod config_file;
 mod json;
 mod learn;
 mod manual;

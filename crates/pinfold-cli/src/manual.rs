@@ -45,7 +45,11 @@ pub(crate) fn help(command: &'static Command) -> String {
 /// `-p, --profile NAME`
 fn spelled(flag: &Flag) -> String {
     let short = flag.short.map_or(String::from("    "), |short| format!("-{short}, "));
-    let value = flag.value.map_or(String::new(), |value| format!(" {value}"));
+    let value = match flag.value {
+        Some(value) if flag.is_optional() => String::from(value),
+        Some(value) => format!(" {value}"),
+        None => String::new(),
+    };
     format!("{short}--{}{value}", flag.long)
 }
 
@@ -144,7 +148,8 @@ fn zsh() -> String {
     for command in COMMANDS {
         let options: Vec<String> = flags(command)
             .map(|flag| {
-                let value = if flag.value.is_some() { ":value:_files" } else { "" };
+                let needed = flag.value.is_some() && !flag.is_optional();
+                let value = if needed { ":value:_files" } else { "" };
                 let often = if flag.help.ends_with("repeatable") { "*" } else { "" };
                 let help = flag.help.replace(['[', ']', '\''], "");
                 format!("'{often}--{}[{help}]{value}'", flag.long)
@@ -174,7 +179,8 @@ fn fish() -> String {
             command.summary.replace('\'', "")
         );
         for flag in flags(command) {
-            let value = if flag.value.is_some() { " -r" } else { "" };
+            let needed = flag.value.is_some() && !flag.is_optional();
+            let value = if needed { " -r" } else { "" };
             let short = flag.short.map_or(String::new(), |short| format!(" -s {short}"));
             let _ = writeln!(
                 text,

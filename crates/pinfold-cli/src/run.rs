@@ -9,12 +9,14 @@ use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Access;
 use pinfold::policy::resolve::{FlagRule, Front, Request};
 use pinfold::{
-    Appeared, Caller, Denials, Exceeded, Handling, Level, NetworkOptions, Options, Outcome, Sandbox,
+    Appeared, Caller, DenialOptions, Denials, Exceeded, Handling, Level, NetworkOptions, Options,
+    Outcome, Sandbox,
 };
 use pinfold_sys::{name, places};
 
 use crate::arguments::Parsed;
 use crate::json::{self, Document};
+use crate::serve::denied::{line, value};
 use crate::terminal::{Failure, complain, failed, usage};
 use crate::why;
 
@@ -71,10 +73,6 @@ fn as_the_predecessor(parsed: &Parsed) -> Result<i32, Failure> {
     }
     let mut options = options(parsed)?;
     options.request.front = Front::Sandbox { full_auto: parsed.has("full-auto") };
-    options.request.sockets = parsed.texts("allow-unix-socket")?;
-    if options.request.sockets.iter().any(String::is_empty) {
-        return Err(usage("--allow-unix-socket needs a path", "write the path of a socket"));
-    }
     go(parsed, &caller(parsed)?, &options, command)
 }
 
@@ -152,16 +150,15 @@ fn report(outcome: &Outcome) {
         report_denials(denials);
     }
     for blocked in outcome.network.iter().flat_map(|network| &network.blocked) {
-        let remedy = blocked
-            .remedy
-            .as_ref()
-            .map_or(String::new(), |rule| format!("; to allow: --net {rule}"));
-        complain(&format!(
-            "pinfold: blocked {}x {}: {}{remedy}",
-            blocked.count,
-            blocked.destination(),
-            blocked.detail
-        ));
+        // What a rule refuses is among the denials.
+        if !blocked.reason.is_policy() {
+            complain(&format!(
+                "pinfold: blocked {}x {}: {}",
+                blocked.count,
+                blocked.destination(),
+                blocked.detail
+            ));
+        }
     }
     if let Some(exceeded) = outcome.ended.exceeded {
         complain(match exceeded {
@@ -174,37 +171,40 @@ fn report(outcome: &Outcome) {
 
 fn report_denials(denials: &Denials) {
     for denial in &denials.list {
-        let times = if denial.count > 1 { format!("{}x ", denial.count) } else { String::new() };
-        complain(&format!(
-            "pinfold: denied {times}{} {} by {}: {}; to allow: {}",
-            denial.attempted.word(),
-            denial.path,
-            Quoted(denial.program.as_bytes()),
-            why::reason(denial),
-            denial.option()
-        ));
+        complain(&format!("pinfold: {}", line(&value(denial))));
     }
     if denials.omitted > 0 {
         complain(&format!("pinfold: and {} more", denials.omitted));
     }
     if let Some(unheard) = &denials.unheard {
-        complain(&format!("pinfold: what was denied is not known: {unheard}"));
+        let more = if denials.list.is_empty() { "" } else { "else " };
+        complain(&format!("pinfold: what {more}was denied is not known: {unheard}"));
     }
 }
 
-/// How closely refusals are to be looked for.
-fn level(parsed: &Parsed) -> Result<Option<Level>, Failure> {
-    match parsed.text("report")?.as_deref() {
-        None if parsed.has("log-denials") => Ok(Some(Level::Writes)),
-        None => Ok(None),
-        Some("cheap") => Ok(Some(Level::Cheap)),
-        Some("writes") => Ok(Some(Level::Writes)),
-        Some("opens") => Ok(Some(Level::Opens)),
-        Some(other) => Err(usage(
-            &format!("unknown level {}", Quoted(other.as_bytes())),
-            "use cheap, writes or opens",
-        )),
-    }
+/// How closely denials are to be looked for.
+pub(crate) fn level(text: &str) -> Option<Option<Level>> {
+    Some(match text {
+        "off" => None,
+        "cheap" => Some(Level::Cheap),
+        "writes" => Some(Level::Writes),
+        "opens" => Some(Level::Opens),
+        "all" => Some(Level::All),
+        _ => return None,
+    })
+}
+
+/// The levels, as a hint names them.
+pub(crate) const LEVELS: &str = "use off, cheap, writes, opens or all";
+
+fn denial_options(parsed: &Parsed) -> Result<DenialOptions, Failure> {
+    let level = match parsed.text("log-denials")?.as_deref() {
+        None => None,
+        Some("") => Some(Level::Writes),
+        Some(text) => level(text)
+            .ok_or_else(|| usage(&format!("unknown level {}", Quoted(text.as_bytes())), LEVELS))?,
+    };
+    Ok(DenialOptions { level, observer: None })
 }
 
 /// Who asks, in the directory that was asked for.
@@ -229,8 +229,12 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
         hosts: parsed.texts("net")?,
         environment: parsed.all("env").map(|value| name::bytes(value).to_vec()).collect(),
         allowed_gaps: parsed.texts("allow-gap")?,
+        sockets: parsed.texts("allow-unix-socket")?,
         ..Request::plain()
     };
+    if request.sockets.iter().any(String::is_empty) {
+        return Err(usage("--allow-unix-socket needs a path", "write the path of a socket"));
+    }
     if let Some(text) = parsed.text("timeout")? {
         let time = quantity::duration(&text).map_err(|why| {
             usage(
@@ -253,8 +257,8 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
         decider: parsed.last("decider").map(OsStr::to_os_string).into_iter().collect(),
         audit: parsed.last("audit").map(PathBuf::from),
     };
-    let report = level(parsed)?;
-    Ok(Options { request, overrides: parsed.texts("config")?, network, report })
+    let denials = denial_options(parsed)?;
+    Ok(Options { request, overrides: parsed.texts("config")?, network, denials })
 }
 
 pub(crate) fn rule(option: &str, value: &OsStr, access: Access) -> Result<FlagRule, Failure> {

@@ -18,9 +18,20 @@ pub(crate) struct Command {
 pub(crate) struct Flag {
     pub(crate) long: &'static str,
     pub(crate) short: Option<char>,
-    /// The name of its value in help; nothing for a switch.
+    /// The name of its value in help; nothing for a switch. One that begins with
+    /// [`OPTIONAL`] can be left out, and else comes in the same argument.
     pub(crate) value: Option<&'static str>,
     pub(crate) help: &'static str,
+}
+
+/// How the name of a value begins that can be left out.
+const OPTIONAL: char = '[';
+
+impl Flag {
+    /// Whether it has a value that can be left out.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.value.is_some_and(|name| name.starts_with(OPTIONAL))
+    }
 }
 
 const fn flag(
@@ -51,6 +62,7 @@ const RULES: &[Flag] = &[
     flag("write", None, Some("PATH"), "Let the command write this path; repeatable"),
     flag("deny", None, Some("PATH"), "Hide this path or pattern; repeatable"),
     flag("net", None, Some("RULE"), "Allow HOST[:PORTS]; or open, or off; repeatable"),
+    SOCKET,
     flag("decider", None, Some("PROGRAM"), "Let this program answer for hosts with an ask rule"),
     flag(
         "audit",
@@ -68,12 +80,21 @@ const SESSION_RULES: &[Flag] = &[
     flag("write", None, Some("PATH"), "Let commands write this path; repeatable"),
     flag("deny", None, Some("PATH"), "Hide this path or pattern; repeatable"),
     flag("net", None, Some("RULE"), "Allow HOST[:PORTS]; or open, or off; repeatable"),
+    SOCKET,
     flag("env", None, Some("NAME[=VALUE]"), "Pass on or set a variable; repeatable"),
     flag("allow-gap", None, Some("NAME"), "Start although this host cannot enforce that"),
+    LOG_DENIALS,
 ];
 
-const LOG_DENIALS: Flag =
-    flag("log-denials", None, None, "Report what the sandbox denied, and what would allow it");
+const LOG_DENIALS: Flag = flag(
+    "log-denials",
+    None,
+    Some("[=LEVEL]"),
+    "Report what was denied and what would allow it; LEVEL is off, cheap, writes, opens or all",
+);
+
+const SOCKET: Flag =
+    flag("allow-unix-socket", None, Some("PATH"), "Open this socket of the host; repeatable");
 
 const PLATFORM: &[Flag] =
     &[flag("platform", None, Some("SYSTEM"), "Show the plan for linux, macos or windows")];
@@ -81,7 +102,6 @@ const PLATFORM: &[Flag] =
 const REPORT: &[Flag] = &[
     flag("json", None, Some("FILE"), "Write how the run went to this file, as JSON"),
     LOG_DENIALS,
-    flag("report", None, Some("LEVEL"), "The same, for cheap, writes (as above) or opens"),
     flag("quiet", Some('q'), None, "Say nothing but errors"),
     flag("verbose", Some('v'), None, "Say what is enforced before the command starts"),
 ];
@@ -117,7 +137,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[
             &[
                 flag("full-auto", None, None, "Let the command write the workspace and /tmp"),
-                flag("allow-unix-socket", None, Some("PATH"), "Open this socket; repeatable"),
+                SOCKET,
                 LOG_DENIALS,
             ],
             OVERRIDE,
@@ -173,7 +193,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         most: usize::MAX,
         summary: "Write a profile from what a command does",
         about: "Runs COMMAND with write access to everything but credentials, and with the network,\n\
-                and prints a profile with what it opened and changed. Hosts are not learned.",
+                and prints a profile with what it opened, changed and reached.",
         options: &[
             &[
                 flag("name", None, Some("NAME"), "Name the profile; learned unless given"),
@@ -189,8 +209,9 @@ pub(crate) const COMMANDS: &[Command] = &[
         operands: "",
         most: 0,
         summary: "Show what was denied last, and what would allow it",
-        about: "Prints the denials of the last run with --log-denials that had any, the options of\n\
-                run that would allow them, and the same as lines for a profile.",
+        about: "Prints the denials of the last run that had any (with --log-denials, or with host\n\
+                rules), the options of run that would allow them, and the same as lines for a\n\
+                profile.",
         options: &[
             &[
                 flag(
@@ -198,6 +219,12 @@ pub(crate) const COMMANDS: &[Command] = &[
                     None,
                     None,
                     "Add the rules to the user's configuration, after asking",
+                ),
+                flag(
+                    "project",
+                    None,
+                    None,
+                    "Add them to the project's configuration instead, which must be trusted",
                 ),
                 flag("yes", None, None, "Do not ask"),
                 flag("force", None, None, "Also for places where credentials are kept"),

@@ -65,7 +65,7 @@ fn the_status_is_that_of_the_command_or_says_what_failed() {
         (&["run", "-c", "unknown=1", "true"], 125, "unknown key \"unknown\""),
         (&["run", "-c", "sandbox_mode=1", "true"], 125, "must be a string"),
         (&["run", "--write", "/no/such/place", "true"], 125, "nothing at"),
-        (&["run", "--report", "some", "true"], 2, "unknown level"),
+        (&["run", "--log-denials=some", "true"], 2, "unknown level"),
         (&["run", "--net", "https://example.com", "true"], 125, "URL"),
         (&["run", "--net", "example.com:0", "true"], 125, "port"),
         (&["run", "--env", "=x", "true"], 125, "needs a name"),

@@ -21,8 +21,12 @@ fn denied(world: &World, options: &[&str], script: &str) -> (i32, Vec<(String, S
     let list = outcome["denials"].as_array().unwrap_or_else(|| panic!("{outcome}"));
     let text = |denial: &Value, name: &str| denial[name].as_str().unwrap().to_owned();
     let told = list.iter().map(|denial| {
-        let option = format!("--{} {}", text(denial, "option"), text(denial, "allow"));
-        (text(denial, "attempted"), text(denial, "path"), option)
+        let allow = &denial["allow"];
+        let option = match allow["option"].as_str() {
+            Some(option) => format!("--{option} {}", text(allow, "value")),
+            None => String::new(),
+        };
+        (text(denial, "attempted"), text(denial, "target"), option)
     });
     (output.status, told.collect())
 }
@@ -81,12 +85,21 @@ fn what_is_allowed_or_impossible_anyway_is_not_told() {
     let world = World::new("denials-none");
     let home = world.home();
     std::fs::write(home.join("there"), "").unwrap();
+    std::fs::create_dir_all(home.join("full/inner")).unwrap();
     for script in [
         "echo x >made; mkdir directory; mv made directory/; rm -r directory",
         "echo x >/dev/null; echo y >/tmp/private; python3 -c 'print(1)'",
         "mkdir -p ~; mkdir ~/there; true",
         "rm -f ~/missing; echo x >~/missing/file; chmod 1 ~/missing; true",
         "echo x >/proc/self/comm; true",
+        "dd if=/dev/null of=$HOME/missing conv=nocreat; rmdir ~/full; true",
+        "python3 -c 'import os\nhome = os.path.expanduser(\"~\")\n\
+         for act in (lambda: os.open(home, os.O_WRONLY),\n\
+         lambda: os.open(home + \"/there\", os.O_CREAT | os.O_EXCL | os.O_WRONLY),\n\
+         lambda: os.rename(home + \"/missing\", home + \"/other\"),\n\
+         lambda: os.rmdir(home + \"/there\"), lambda: os.unlink(home + \"/full\"),\n\
+         lambda: os.link(home + \"/missing\", home + \"/other\")):\n\
+         \x20try: act()\n \x20except OSError: pass'",
     ] {
         let (_, told) = denied(&world, &["--log-denials"], script);
         assert_eq!(told, [], "{script}");
@@ -120,6 +133,87 @@ fn the_suggested_option_is_enough() {
 }
 
 #[test]
+fn paths_are_what_they_are_in_the_sandbox() {
+    let world = World::new("denials-links");
+    let home = world.home();
+    std::fs::write(home.join("old"), "kept").unwrap();
+    let own = |name: &str| shown(&home.join(name));
+    for (script, name) in [
+        // In the private /tmp, which the host does not have.
+        ("ln -s ~/old /tmp/pinfold-link; echo x >/tmp/pinfold-link", "old"),
+        ("ln -s ~ /tmp/pinfold-home; echo x >/tmp/pinfold-home/new", "new"),
+        // A link that leads nowhere is created where it leads.
+        ("ln -s ~/new dangling; echo x >dangling", "new"),
+        ("mkdir -p d; ln -sf d e; cd e; ln -s ../../home up; echo x >up/new", "new"),
+        ("touch -h -d 2001-01-01 dangling; ln -sf ~/old l; chmod 777 l", "old"),
+    ] {
+        let (_, told) = denied(&world, &["--log-denials"], script);
+        let paths: Vec<&String> = told.iter().map(|(_, path, _)| path).collect();
+        assert_eq!(paths, [&own(name)], "{script}: {told:?}");
+    }
+    assert_eq!(std::fs::read_to_string(home.join("old")).unwrap(), "kept");
+    assert!(!home.join("new").exists());
+}
+
+#[test]
+fn the_mounts_of_other_namespaces_are_not_answered_for() {
+    let world = World::new("denials-foreign");
+    let profile = "permissions.nested={extends=\":workspace\",user_namespaces=true}";
+    let options = ["-c", profile, "-p", "nested", "--log-denials"];
+    let script = "unshare -Urm true || exit 7; unshare -Urm sh -c 'echo x >~/inner'; echo x >~/new";
+    let (status, told) = denied(&world, &options, script);
+    if status == 7 {
+        // Some hosts have no namespaces within namespaces.
+        return;
+    }
+    let paths: Vec<&String> = told.iter().map(|(_, path, _)| path).collect();
+    assert_eq!(paths, [&shown(&world.home().join("new"))], "{told:?}");
+}
+
+#[test]
+fn levels_say_how_closely_is_looked() {
+    let world = World::new("denials-levels");
+    world.file("hidden", "x");
+    let home = world.home();
+    let script = "stat hidden/ hidden; cat hidden; cd ~ && echo x >new; true";
+    let hidden = shown(&world.path("hidden"));
+    let new = shown(&home.join("new"));
+    let reads = (String::from("read"), hidden.clone(), format!("--read {hidden}"));
+    let writes = (String::from("write"), new, format!("--write {}", shown(&home)));
+    for (level, expected) in [
+        ("--log-denials", vec![writes.clone()]),
+        ("--log-denials=cheap", vec![writes.clone()]),
+        ("--log-denials=writes", vec![writes.clone()]),
+        ("--log-denials=opens", vec![reads.clone(), writes.clone()]),
+        ("--log-denials=all", vec![reads, writes]),
+    ] {
+        let (_, told) = denied(&world, &[level, "--deny", "hidden"], script);
+        assert_eq!(told, expected, "{level}");
+    }
+    let output =
+        world.pinfold(&["run", "--log-denials=off", "--json", "o", "--", "sh", "-c", script]);
+    assert!(!output.stderr.contains("pinfold: "), "{}", output.stderr);
+    let outcome = std::fs::read_to_string(world.path("o")).unwrap();
+    assert!(outcome.contains("\"denials\":null"), "{outcome}");
+    // Only the closest look hears of questions.
+    let (_, told) = denied(&world, &["--log-denials=all", "--deny", "hidden"], "test -r hidden");
+    assert_eq!(told.len(), 1, "{told:?}");
+    let (_, told) = denied(&world, &["--log-denials=opens", "--deny", "hidden"], "test -r hidden");
+    assert_eq!(told, []);
+}
+
+#[test]
+fn the_name_of_a_thread_does_not_hide_its_program() {
+    let world = World::new("denials-threads");
+    let script = "python3 -c 'import ctypes, os, threading\n\
+        def act():\n \x20ctypes.CDLL(None).prctl(15, b\"worker\", 0, 0, 0)\n \x20\
+        os.mkdir(os.path.expanduser(\"~/made\"))\n\
+        t = threading.Thread(target=act); t.start(); t.join()'";
+    let output = world.pinfold(&["run", "--log-denials", "--", "sh", "-c", script]);
+    assert!(output.stderr.contains("/made\" by \"python3\""), "{}", output.stderr);
+}
+
+#[test]
 fn refused_reads_and_programs_are_told_at_the_level_of_opens() {
     let world = World::new("denials-reads");
     world.file("secret", "hidden");
@@ -127,7 +221,7 @@ fn refused_reads_and_programs_are_told_at_the_level_of_opens() {
     world.outside("chmod +x tool");
     let options = ["--deny", "secret", "--deny", "tool"];
     let script = "cat secret; ./tool";
-    let (_, told) = denied(&world, &[&["--report", "opens"][..], &options].concat(), script);
+    let (_, told) = denied(&world, &[&["--log-denials=opens"][..], &options].concat(), script);
     let secret = shown(&world.path("secret"));
     let tool = shown(&world.path("tool"));
     assert_eq!(
@@ -234,12 +328,75 @@ fn applied_rules_are_enough_and_leave_the_rest_of_the_file_alone() {
 }
 
 #[test]
+fn rules_go_to_the_project_when_that_is_trusted() {
+    let world = World::new("denials-project");
+    world.configuration("");
+    world.outside("git init -q .");
+    let made = world.home().join("made");
+    let command = ["--log-denials", "--", "mkdir", made.to_str().unwrap()];
+    world.pinfold(&[&["run"][..], &command].concat());
+    let apply = ["why", "--apply", "--project", "--yes"];
+    let refused = world.pinfold(&apply);
+    assert_eq!(refused.status, 125, "{}", refused.stderr);
+    assert!(refused.stderr.contains("pinfold trust"), "{}", refused.stderr);
+    assert!(!world.path(".pinfold").exists());
+    assert_eq!(world.pinfold(&["trust"]).status, 0);
+    let applied = world.pinfold(&apply);
+    assert_eq!(applied.status, 0, "{}", applied.stderr);
+    let project = std::fs::read_to_string(world.path(".pinfold/config.toml")).unwrap();
+    assert!(project.contains("[permissions.own.filesystem]"), "{project}");
+    let user = std::fs::read_to_string(world.config_file()).unwrap();
+    assert!(!user.contains("permissions"), "{user}");
+    let again = world.pinfold(&[&["run", "-p", "own"][..], &command].concat());
+    assert_eq!(again.status, 0, "{}", again.stderr);
+}
+
+#[test]
+fn rules_beyond_the_administrators_bounds_leave_every_file_as_it_was() {
+    let world = World::new("denials-bounds");
+    world.outside("git init -q .");
+    world.configuration("# mine\n");
+    world.pinfold(&["trust"]);
+    let before = std::fs::read_to_string(world.config_file()).unwrap();
+    let denied = world.home().join("denied");
+    std::fs::create_dir(&denied).unwrap();
+    world.file(
+        "requirements.toml",
+        &format!("[permissions.filesystem]\ndeny_read = [\"{}\"]\n", denied.display()),
+    );
+    // Noted before there were bounds, a rule could still be asked for.
+    let early = world.home().join("denied/new");
+    world.pinfold(&["run", "--log-denials", "--", "mkdir", early.to_str().unwrap()]);
+    // A machine whose administrator has bounds, for this one shell.
+    let machine = "mount -t tmpfs none /etc && mkdir /etc/pinfold && \
+                   cp requirements.toml /etc/pinfold/ || exit 7";
+    let binary = env!("CARGO_BIN_EXE_pinfold");
+    let script = format!(
+        "{machine}; {binary} why --apply --yes; echo $?; \
+         {binary} why --apply --project --yes; echo $?; \
+         {binary} run --log-denials -- mkdir {0}; {binary} why --apply --yes; echo $?",
+        early.display()
+    );
+    let output = world.output(world.command("unshare").args(["-Urm", "sh", "-c", &script]));
+    if output.status == 7 || output.stderr.contains("unshare failed") {
+        // Some hosts have no namespaces within namespaces.
+        return;
+    }
+    assert_eq!(output.stdout, "125\n125\n125\n", "{}", output.stderr);
+    for expected in ["does not help: it is denied by deny", "error: no rule would allow"] {
+        assert!(output.stderr.contains(expected), "{expected}: {}", output.stderr);
+    }
+    assert_eq!(std::fs::read_to_string(world.config_file()).unwrap(), before);
+    assert!(!world.path(".pinfold").exists(), "{}", output.stderr);
+}
+
+#[test]
 fn rules_for_credentials_need_more_than_a_yes() {
     let world = World::new("denials-secrets");
     world.configuration("");
     std::fs::create_dir(world.home().join(".ssh")).unwrap();
     std::fs::write(world.home().join(".ssh/id"), "key").unwrap();
-    world.pinfold(&["run", "--report", "opens", "--", "sh", "-c", "cat ~/.ssh/id"]);
+    world.pinfold(&["run", "--log-denials=opens", "--", "sh", "-c", "cat ~/.ssh/id"]);
     let refused = world.pinfold(&["why", "--apply", "--yes"]);
     assert_eq!(refused.status, 125, "{}", refused.stderr);
     assert!(refused.stderr.contains("credentials"), "{}", refused.stderr);

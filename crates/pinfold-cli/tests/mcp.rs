@@ -361,3 +361,24 @@ fn a_cancelled_call_ends_its_command() {
     until_runs(&waited, false);
     assert_eq!(output(&call(&mut talk, "run", json!({ "command": "echo on" }))), "on\n");
 }
+
+#[test]
+fn what_the_sandbox_refuses_is_told_with_the_run_that_met_it() {
+    let world = World::new("mcp-denials");
+    let home = world.home();
+    let mut talk = client(&world, &[]);
+    let fine = call(&mut talk, "run", json!({ "command": "echo x >fine" }));
+    assert!(fine.get("denials").is_none(), "{fine}");
+    let told = answer(&mut talk, "run", json!({ "command": "mkdir ~/made" }));
+    let option = format!("to allow: --write \"{}\"", home.display());
+    let text = told["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("[denied create ") && text.contains(&option), "{told}");
+    let denials = &told["structuredContent"]["denials"];
+    assert_eq!(denials[0]["target"], home.join("made").to_str().unwrap(), "{told}");
+    let all = answer(&mut talk, "explain", json!({}));
+    assert!(all["content"][0]["text"].as_str().unwrap().contains(&option), "{all}");
+    assert!(!home.join("made").exists());
+    let mut quiet = client(&world, &["--log-denials=off"]);
+    let told = call(&mut quiet, "run", json!({ "command": "mkdir ~/made" }));
+    assert!(told.get("denials").is_none(), "{told}");
+}

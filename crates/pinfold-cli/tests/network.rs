@@ -78,7 +78,12 @@ fn what_no_rule_names_is_refused_with_the_rule_that_would_allow_it() {
     let options = ["--net", "example.com", "--json", "out.json"];
     let output = ask(&world, &options, ("127.0.0.1", 3128), &url);
     assert!(output.stdout.starts_with("HTTP/1.1 403"), "{}", output.stdout);
-    assert!(output.stderr.contains("pinfold: blocked 1x 127.0.0.1"), "{}", output.stderr);
+    let expected = format!(
+        "pinfold: denied connect 127.0.0.1:{0}: it is a loopback address and no rule names it; \
+         to allow: --net 127.0.0.1:{0}",
+        server.port
+    );
+    assert!(output.stderr.contains(&expected), "{}", output.stderr);
     let outcome = std::fs::read_to_string(world.path("out.json")).unwrap();
     assert!(outcome.contains("\"blocked\":[{\"destination\":\"127.0.0.1"), "{outcome}");
     assert_eq!(server.seen(), 0);

@@ -345,7 +345,7 @@ fn bash_completes_commands_options_and_operands() {
     world.file("completion", &world.pinfold(&["completions", "bash"]).stdout);
     for (words, expected) in [
         ("pinfold ru", "run"),
-        ("pinfold run --allow", "--allow-gap"),
+        ("pinfold run --allow-g", "--allow-gap"),
         ("pinfold sandbox --log", "--log-denials"),
         ("pinfold sandbox w", "windows"),
         ("pinfold completions p", "powershell"),

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use pinfold_policy::profile::NetPolicy;
 use tokio::sync::oneshot;
 
+use crate::dns::Names;
 use crate::doors::{Door, House};
 use crate::gate::Gate;
 use crate::journal::Report;
@@ -22,6 +24,7 @@ pub struct Egress {
 /// A proxy at work on a thread of its own. Dropping it stops it.
 pub struct Running {
     gate: Arc<Gate>,
+    names: Arc<Mutex<Names>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -57,7 +60,7 @@ impl Egress {
     pub fn start(self, doors: Vec<Door>) -> io::Result<Running> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let gate = self.house.gate.clone();
+        let (gate, names) = (self.house.gate.clone(), self.house.names.clone());
         let thread = std::thread::Builder::new().name("egress".into()).spawn(move || {
             let end = async {
                 // A sender that is gone means stop as well.
@@ -68,7 +71,7 @@ impl Egress {
             runtime.shutdown_background();
             result
         })?;
-        Ok(Running { gate, stop: Some(stop), thread: Some(thread) })
+        Ok(Running { gate, names, stop: Some(stop), thread: Some(thread) })
     }
 
     /// What happened so far.
@@ -78,6 +81,19 @@ impl Egress {
 }
 
 impl Running {
+    /// Says which name an address that the name server made up stands for, also
+    /// after the end.
+    pub fn names(&self) -> impl Fn(IpAddr) -> Option<String> + Send + Sync + 'static {
+        let names = self.names.clone();
+        move |address| match address {
+            IpAddr::V4(address) => {
+                let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+                names.name(address).map(String::from)
+            }
+            IpAddr::V6(_) => None,
+        }
+    }
+
     /// What happened so far.
     pub fn report(&self) -> Report {
         self.gate.journal.report()

@@ -22,6 +22,18 @@ pub enum Origin {
     Flag(Arc<str>),
 }
 
+impl Origin {
+    /// Whether the administrator wrote it in `requirements.toml`, which no other rule
+    /// can widen.
+    pub fn is_requirement(&self) -> bool {
+        let file = match self {
+            Origin::File { file, .. } => file,
+            Origin::BuiltIn(_) | Origin::Flag(_) => return false,
+        };
+        file.rsplit(['/', '\\']).next() == Some("requirements.toml")
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

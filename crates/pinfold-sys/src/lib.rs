@@ -34,6 +34,6 @@ pub use windows::*;
 
 pub use seam::{
     Act, Appeared, Attempt, Check, Closed, Ended, Error, Exceeded, Handling, Launch, Level, May,
-    Network, OpenDoors, Opened, Place, Refused, Scarce, Size, Standard, Status, Usage, Witness,
-    describe,
+    Network, OpenDoors, Opened, Place, Refused, Scarce, Size, Standard, Status, Usage, What,
+    Witness, describe,
 };

@@ -1,7 +1,7 @@
 //! What goes into and comes out of a run, on every system.
 
 use std::fmt;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use pinfold_policy::path::AbsPath;
@@ -24,8 +24,11 @@ pub struct Launch {
     /// The directory that keeps what is taken away from protected paths. It is
     /// made when it is needed and must be out of the command's reach.
     pub kept: Option<AbsPath>,
-    /// Who wants to hear of attempts; nobody for a run without a report.
+    /// Who wants to hear of attempts; nobody for a run without a report. A command
+    /// of a session is heard of by the witness of its [`Place`].
     pub witness: Option<Witness>,
+    /// What attempts of this command, and of its descendants, are told with.
+    pub mark: u64,
     /// What [`door`](crate::door) has opened for this run.
     pub door: Option<TcpListener>,
 }
@@ -39,6 +42,8 @@ pub enum Level {
     Writes,
     /// That, and what opens or executes them.
     Opens,
+    /// That, and questions about them.
+    All,
 }
 
 /// Hears of attempts, on a thread of its own, while the process that makes one
@@ -57,33 +62,76 @@ impl fmt::Debug for Witness {
     }
 }
 
-/// What a process attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a process attempts with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Act {
-    /// Open a file to read it.
+    /// Ask about it.
+    Look,
+    /// Open it to read it.
     Read,
-    /// Execute a file.
+    /// Execute it.
     Execute,
-    /// Open a file to write it; it may not exist.
+    /// Ask whether it can be written.
+    Ask,
+    /// Open what exists to write it.
     Write,
+    /// Make a file without a name in this directory.
+    Unnamed,
+    /// Open it to write it; it need not exist.
+    Create,
+    /// Open it to read it; it need not exist.
+    Ensure,
     /// Make a name that does not exist.
     Make,
-    /// Remove a name, or give what it names another.
+    /// Give something another name, this one, which may be taken.
+    Arrive,
+    /// Give what it names another name.
+    Move,
+    /// Remove the name of anything but a directory.
     Remove,
+    /// Remove an empty directory.
+    RemoveDirectory,
     /// Change owner, mode, times or other attributes.
     Change,
 }
 
+/// What an attempt is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A file.
+    File {
+        /// What is done with it.
+        act: Act,
+        /// As the process names it, made absolute.
+        path: Vec<u8>,
+        /// Whether a link at its end is followed.
+        follows: bool,
+        /// What has to exist for it: the name of something that gets another.
+        source: Option<Vec<u8>>,
+    },
+    /// A unix socket that is connected to, as the process names it, made absolute.
+    Socket(Vec<u8>),
+    /// A unix socket that is connected to and has a name that is no file.
+    AbstractSocket(Vec<u8>),
+    /// An address that is connected or sent to.
+    Address {
+        /// Where to.
+        address: SocketAddr,
+        /// Whether by something else than a stream.
+        datagrams: bool,
+    },
+}
+
 /// One attempt of a process. Nothing about it is certain: another thread may
-/// change the memory that the path was read from.
+/// change the memory that it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// What.
-    pub act: Act,
-    /// On what, as the process names it, made absolute.
-    pub path: Vec<u8>,
+    pub what: What,
     /// The number of the process, outside.
     pub process: i32,
+    /// [`Launch::mark`] of the command that it descends from.
+    pub mark: u64,
 }
 
 /// Listening sockets for a proxy outside. All but the first need a network of the
@@ -118,8 +166,12 @@ pub enum May {
     Read,
     /// Write it.
     Write,
+    /// Execute it.
+    Execute,
     /// Change its mode and times.
     Own,
+    /// Remove or rename what it names.
+    Remove,
 }
 
 /// Why a program was not executed.
@@ -184,6 +236,8 @@ pub struct Place {
     pub directory: AbsPath,
     /// As for [`Launch::kept`].
     pub kept: Option<AbsPath>,
+    /// As for [`Launch::witness`], for all commands.
+    pub witness: Option<Witness>,
 }
 
 /// How a session went.

@@ -1,15 +1,25 @@
-//! Collects what the sandbox refused while a command runs.
+//! Collects what the sandbox refused while commands run.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use pinfold_policy::denial::{Attempted, Denial, refusal};
+use pinfold_egress::{Event, Observer};
+use pinfold_policy::denial::{Attempted, Denial, Target};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::Profile;
-use pinfold_sys::{Act, Attempt, Error, Level, May, Witness, facts, name};
+use pinfold_sys::plan::{self, Plan};
+use pinfold_sys::view::View;
+use pinfold_sys::{Act, Attempt, Error, Level, What, Witness, facts};
 
-/// The most denials that are kept of one run.
+use crate::judge::{self, Judgement, Network};
+
+/// The most denials that are kept of one run: the first ones.
 pub const MOST_DENIALS: usize = 200;
+
+/// The most denials that are kept of a session: the newest ones.
+pub const MOST_OF_SESSION: usize = 2000;
 
 /// The most attempts that are remembered as harmless.
 const MOST_HARMLESS: usize = 100_000;
@@ -17,42 +27,72 @@ const MOST_HARMLESS: usize = 100_000;
 /// The most directories that are remembered.
 const MOST_DIRECTORIES: usize = 10_000;
 
-/// The denials of one run, in the order of their first attempt.
+/// Denials in the order of their first attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Denials {
-    /// At most [`MOST_DENIALS`].
-    pub list: Vec<Denial>,
+    /// At most [`MOST_DENIALS`] of a run, or [`MOST_OF_SESSION`].
+    pub list: VecDeque<Denial>,
     /// How many different ones were not kept.
-    pub omitted: usize,
-    /// Why nothing could be heard of, if so.
+    pub omitted: u64,
+    /// Why nothing could be heard of files and programs, if so.
     pub unheard: Option<String>,
 }
 
-/// Files that every command may use, whatever the rules for their directory: they
-/// are devices, or the kernel's own.
-const APART: [&[u8]; 3] = [b"/dev", b"/proc", b"/sys"];
-
-/// Whether a path is one of those, or below.
-pub(crate) fn is_apart(path: &AbsPath) -> bool {
-    APART.iter().any(|apart| {
-        let below = path.as_bytes().strip_prefix(*apart);
-        below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
-    })
+/// How denials are looked for.
+#[derive(Clone, Default)]
+pub struct DenialOptions {
+    /// How closely; nothing for host rules only, which always tell.
+    pub level: Option<Level>,
+    /// Is told of every new one, on a thread that a command waits for: it must not
+    /// block.
+    pub observer: Option<DenialObserver>,
 }
+
+/// Is told of denials.
+pub type DenialObserver = Arc<dyn Fn(&Denial) + Send + Sync>;
+
+impl fmt::Debug for DenialOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DenialOptions").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// Which denials are kept when there are many.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    First,
+    Newest,
+}
+
+/// What an address that the proxy made up stands for.
+pub(crate) type Names = Box<dyn Fn(IpAddr) -> Option<String> + Send + Sync>;
 
 pub(crate) struct Recorder {
     profile: Profile,
+    network: Network,
+    keep: Keep,
+    observer: Option<DenialObserver>,
+    names: OnceLock<Names>,
     seen: Mutex<Seen>,
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
+    }
 }
 
 #[derive(Default)]
 struct Seen {
     denials: Denials,
-    /// Where in the list.
-    places: BTreeMap<(Attempted, AbsPath), usize>,
-    harmless: BTreeSet<(Act, Vec<u8>)>,
+    next: u64,
+    /// The numbers of what is in the list.
+    numbers: BTreeMap<(Attempted, Target, Option<u64>), u64>,
+    harmless: HashSet<(Act, bool, Vec<u8>)>,
+    /// The view of every process, where all have the same.
+    view: Option<View>,
     /// What directories are.
-    directories: BTreeMap<AbsPath, AbsPath>,
+    directories: HashMap<Vec<u8>, AbsPath>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -60,8 +100,17 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Recorder {
-    pub(crate) fn new(profile: &Profile) -> Arc<Recorder> {
-        Arc::new(Recorder { profile: profile.clone(), seen: Mutex::default() })
+    pub(crate) fn new(
+        profile: &Profile,
+        plan: &Plan,
+        (keep, observer): (Keep, Option<DenialObserver>),
+    ) -> Arc<Recorder> {
+        let network = match plan::captured(plan) {
+            None => Network::Host,
+            Some(captured) => Network::Own { captured: captured.to_vec() },
+        };
+        let (names, seen) = (OnceLock::new(), Mutex::default());
+        Arc::new(Recorder { profile: profile.clone(), network, keep, observer, names, seen })
     }
 
     /// Hears of attempts for this recorder.
@@ -70,141 +119,164 @@ impl Recorder {
         Witness { level, tell: Arc::new(move |told| recorder.hear(told)) }
     }
 
+    /// Hears of what the proxy refuses for this recorder.
+    pub(crate) fn observer(self: &Arc<Recorder>) -> Observer {
+        let recorder = self.clone();
+        Arc::new(move |event| {
+            let Event::Refused(refusal) = event else { return };
+            if let Some(denial) = judge::of_proxy(refusal) {
+                recorder.add(denial, None, None);
+            }
+        })
+    }
+
+    /// Says what made-up addresses stand for.
+    pub(crate) fn name_addresses(&self, names: Names) {
+        let _ = self.names.set(names);
+    }
+
     pub(crate) fn denials(&self) -> Denials {
         locked(&self.seen).denials.clone()
     }
 
+    /// Those that `chosen` wants.
+    pub(crate) fn chosen(&self, chosen: &dyn Fn(&Denial) -> bool) -> Denials {
+        let seen = locked(&self.seen);
+        let Denials { list, omitted, unheard } = &seen.denials;
+        let list = list.iter().filter(|denial| chosen(denial)).cloned().collect();
+        Denials { list, omitted: *omitted, unheard: unheard.clone() }
+    }
+
     fn hear(&self, told: Result<Attempt, Error>) {
-        let attempt = match told {
+        let Attempt { what, process, mark } = match told {
             Ok(attempt) => attempt,
             Err(error) => {
                 locked(&self.seen).denials.unheard = Some(error.to_string());
                 return;
             }
         };
+        let denial = match what {
+            What::File { act, path, follows, source } => {
+                self.file((act, follows, path), source.as_deref(), process)
+            }
+            What::Socket(path) => {
+                View::of(process).and_then(|view| judge::socket(&self.profile, &view, &path))
+            }
+            What::AbstractSocket(name) => judge::abstract_socket(&self.network, name),
+            What::Address { address, datagrams } => {
+                let name = self.names.get().and_then(|names| names(address.ip()));
+                judge::address(
+                    (&self.profile, &self.network),
+                    (address, datagrams),
+                    name.as_deref(),
+                    process,
+                )
+            }
+        };
+        if let Some(denial) = denial {
+            self.add(denial, Some(process), Some(mark));
+        }
+    }
+
+    fn file(
+        &self,
+        attempt: (Act, bool, Vec<u8>),
+        source: Option<&[u8]>,
+        process: i32,
+    ) -> Option<Judgement> {
         let mut seen = locked(&self.seen);
-        let key = (attempt.act, attempt.path);
-        if seen.harmless.contains(&key) {
-            return;
-        }
-        match self.judged(&mut seen, key.0, &key.1) {
-            Some(denial) => seen.add(denial, attempt.process),
-            // What is made later may be refused later.
-            None if seen.harmless.len() < MOST_HARMLESS && key.0 != Act::Make => {
-                seen.harmless.insert(key);
-            }
-            None => {}
-        }
-    }
-
-    /// The denial that an attempt meets, if the sandbox is what refuses it.
-    fn judged(&self, seen: &mut Seen, act: Act, given: &[u8]) -> Option<Denial> {
-        let given = name::absolute(given).ok()?;
-        if is_apart(&given) {
+        if seen.harmless.contains(&attempt) {
             return None;
         }
-        let path = real(&given, act, |above| seen.directory(above))?;
-        let attempted = attempted(act);
         // Nearly all attempts end here: only what is refused is looked at closely.
-        refusal(&self.profile, attempted, &path, true)?;
-        let exists = facts::exists(&path);
-        if act == Act::Make && exists {
-            // There, the kernel says that it exists, in a sandbox or not.
-            return None;
+        if seen.view.is_none() || self.profile.user_namespaces {
+            seen.view = View::of(process);
         }
-        let (verdict, allow) = refusal(&self.profile, attempted, &path, exists)?;
-        if !could(attempted, &path, exists) {
-            return None;
-        }
-        Some(Denial {
-            attempted,
-            path,
-            program: String::new(),
-            process: 0,
-            count: 1,
-            rule: verdict.rule,
-            origin: verdict.origin,
-            allow,
-        })
-    }
-}
-
-impl Seen {
-    fn add(&mut self, denial: Denial, process: i32) {
-        let key = (denial.attempted, denial.path.clone());
-        if let Some(place) = self.places.get(&key) {
-            if let Some(known) = self.denials.list.get_mut(*place) {
-                known.count += 1;
+        let (act, follows, name) = &attempt;
+        let path = seen.real(name, *follows)?;
+        if !judge::is_refused(&self.profile, *act, &path) {
+            if seen.harmless.len() < MOST_HARMLESS {
+                seen.harmless.insert(attempt);
             }
-            return;
+            return None;
         }
-        let place = self.denials.list.len();
-        if place == MOST_DENIALS {
-            self.denials.omitted += 1;
-            return;
-        }
-        self.places.insert(key, place);
-        self.denials.list.push(Denial { program: facts::name_of(process), process, ..denial });
+        judge::file(&self.profile, seen.view.as_ref()?, (*act, *follows, name), source)
     }
-}
 
-/// The path with links resolved: rules hold for what a path is. What names a name,
-/// rather than a file, keeps its last part. `directory` resolves one.
-pub(crate) fn real(
-    given: &AbsPath,
-    act: Act,
-    directory: impl FnOnce(&AbsPath) -> Option<AbsPath>,
-) -> Option<AbsPath> {
-    let path = directory(&given.parent()?)?.join(given.name()?).ok()?;
-    let follows = !matches!(act, Act::Remove | Act::Make);
-    let named = name::path(&path);
-    let is_link = || std::fs::symlink_metadata(named).is_ok_and(|found| found.is_symlink());
-    // One that leads nowhere is itself.
-    let whole = if follows && is_link() { resolved(&path) } else { None };
-    Some(whole.unwrap_or(path))
-}
-
-/// What a path is, when it exists.
-pub(crate) fn resolved(path: &AbsPath) -> Option<AbsPath> {
-    let real = std::fs::canonicalize(name::path(path)).ok()?;
-    name::absolute(name::bytes(real.as_os_str())).ok()
+    fn add(&self, found: Judgement, process: Option<i32>, mark: Option<u64>) {
+        let mut seen = locked(&self.seen);
+        let key = (found.attempted, found.target.clone(), mark);
+        if let Some(number) = seen.numbers.get(&key).copied() {
+            seen.count(number);
+            return;
+        }
+        if self.keep == Keep::First && seen.denials.list.len() == MOST_DENIALS {
+            seen.denials.omitted += 1;
+            return;
+        }
+        let process = process.map(facts::process_of);
+        let denial = Denial {
+            sequence: seen.next,
+            attempted: found.attempted,
+            target: found.target,
+            program: process.map(facts::name_of).unwrap_or_default(),
+            process,
+            command: mark,
+            count: 1,
+            rule: found.rule,
+            origin: found.origin,
+            allow: found.allow,
+            secret: found.secret,
+        };
+        seen.numbers.insert(key, denial.sequence);
+        seen.next += 1;
+        seen.denials.list.push_back(denial.clone());
+        if seen.denials.list.len() > MOST_OF_SESSION {
+            seen.forget_oldest();
+        }
+        drop(seen);
+        if let Some(observer) = &self.observer {
+            observer(&denial);
+        }
+    }
 }
 
 impl Seen {
-    /// What a directory is. It is looked at once: a program that changes links
-    /// meanwhile is told of by where they led.
-    fn directory(&mut self, path: &AbsPath) -> Option<AbsPath> {
-        if let Some(known) = self.directories.get(path) {
-            return Some(known.clone());
+    fn count(&mut self, number: u64) {
+        let first = self.denials.list.front().map_or(0, |denial| denial.sequence);
+        let place = usize::try_from(number - first).unwrap_or(usize::MAX);
+        if let Some(denial) = self.denials.list.get_mut(place) {
+            denial.count += 1;
         }
-        let real = resolved(path)?;
-        if self.directories.len() < MOST_DIRECTORIES {
-            self.directories.insert(path.clone(), real.clone());
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.denials.list.pop_front() {
+            self.numbers.remove(&(oldest.attempted, oldest.target, oldest.command));
+            self.denials.omitted += 1;
         }
-        Some(real)
     }
-}
 
-/// What an act is to a profile.
-pub(crate) fn attempted(act: Act) -> Attempted {
-    match act {
-        Act::Read => Attempted::Read,
-        Act::Execute => Attempted::Execute,
-        Act::Write => Attempted::Write,
-        Act::Make => Attempted::Create,
-        Act::Remove => Attempted::Remove,
-        Act::Change => Attempted::Change,
-    }
-}
-
-/// Whether the user could do it outside.
-fn could(attempted: Attempted, path: &AbsPath, exists: bool) -> bool {
-    let above = || path.parent().is_some_and(|above| facts::may(&above, May::Write));
-    match attempted {
-        Attempted::Read | Attempted::Execute => facts::may(path, May::Read),
-        Attempted::Write if exists => facts::may(path, May::Write),
-        Attempted::Remove => exists && above(),
-        Attempted::Write | Attempted::Create => above(),
-        Attempted::Change => facts::may(path, May::Own),
+    /// What a name is. Directories are looked at once: a program that changes links
+    /// meanwhile is judged by where they led.
+    fn real(&mut self, name: &[u8], follows: bool) -> Option<AbsPath> {
+        let view = self.view.as_ref()?;
+        let start = name.iter().rposition(|byte| *byte == b'/')? + 1;
+        let (above, last) = name.split_at(start);
+        if matches!(last, b"" | b"." | b"..") {
+            return view.real(name, follows);
+        }
+        let above = match self.directories.get(above) {
+            Some(known) => known.clone(),
+            None => {
+                let real = view.directory(above)?;
+                if self.directories.len() < MOST_DIRECTORIES {
+                    self.directories.insert(above.to_vec(), real.clone());
+                }
+                real
+            }
+        };
+        let path = above.join(last).ok()?;
+        if follows && view.is_link(&path) { view.real(name, true) } else { Some(path) }
     }
 }

@@ -27,6 +27,8 @@ pub struct Sources {
     pub files: Vec<AbsPath>,
     /// The root of the project: the nearest directory with a `.git`.
     pub project: AbsPath,
+    /// Whether the user trusts that.
+    pub trusted: bool,
     /// Whether the working directory itself has a `.git`.
     pub git_here: bool,
 }
@@ -64,7 +66,8 @@ impl Sources {
             }
         }
         if reader.problems.is_empty() {
-            Ok(Sources { merged, untrusted, requirements, files: reader.files, project, git_here })
+            let files = reader.files;
+            Ok(Sources { merged, untrusted, requirements, files, project, trusted, git_here })
         } else {
             Err(Error::Configuration(reader.problems))
         }

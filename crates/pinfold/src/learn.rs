@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pinfold_policy::denial::refusal;
+use pinfold_egress::{Event, Observer};
+use pinfold_policy::denial::{Attempted, refusal};
+use pinfold_policy::net::rule_text;
 use pinfold_policy::path::AbsPath;
-use pinfold_sys::{Act, Level, Witness, facts, name};
+use pinfold_sys::view::View;
+use pinfold_sys::{Act, Attempt, Error as SystemError, Level, May, What, Witness, facts};
 
-use crate::denials::{attempted, is_apart, real, resolved};
+use crate::judge::{attempted, is_apart};
 use crate::{Error, Outcome, Sandbox};
 
 /// The most different attempts that are remembered.
@@ -25,12 +28,45 @@ pub struct Learned {
     /// Paths and whether they are to be written, else read; none lies below another
     /// of the same kind.
     pub rules: BTreeMap<AbsPath, bool>,
+    /// Rules for the hosts that it reached.
+    pub hosts: BTreeSet<String>,
     /// What it wanted to read of the places where credentials are kept, and did not
     /// get.
     pub secrets: BTreeSet<AbsPath>,
+    /// What a rule would grant too much for: the root directory.
+    pub wide: BTreeSet<AbsPath>,
 }
 
-type Seen = Arc<Mutex<BTreeSet<(Act, Vec<u8>)>>>;
+#[derive(Default)]
+struct Seen {
+    attempts: BTreeSet<(Act, bool, Vec<u8>)>,
+    files: BTreeSet<(Act, AbsPath)>,
+    hosts: BTreeSet<String>,
+    failed: Option<SystemError>,
+}
+
+impl Seen {
+    fn hear(&mut self, told: Result<Attempt, SystemError>) {
+        let attempt = match told {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                self.failed = Some(error);
+                return;
+            }
+        };
+        let What::File { act, path, follows, .. } = attempt.what else { return };
+        if self.attempts.len() >= MOST || !self.attempts.insert((act, follows, path.clone())) {
+            return;
+        }
+        // At once: links may lead elsewhere later.
+        let real = View::of(attempt.process).and_then(|view| view.real(&path, follows));
+        self.files.extend(real.filter(|path| !is_apart(path)).map(|path| (act, path)));
+    }
+}
+
+fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs a command in `permissive`, and compares what it attempts with what `base`
 /// allows.
@@ -38,74 +74,90 @@ type Seen = Arc<Mutex<BTreeSet<(Act, Vec<u8>)>>>;
 /// # Errors
 /// As for [`Sandbox::run`], and when attempts cannot be heard of.
 pub fn learn(permissive: &Sandbox, base: &Sandbox, command: &[OsString]) -> Result<Learned, Error> {
-    let seen = Seen::default();
-    let unheard = Arc::new(Mutex::new(None));
-    let (noted, failed) = (seen.clone(), unheard.clone());
-    let tell = move |told: Result<pinfold_sys::Attempt, pinfold_sys::Error>| match told {
-        Ok(attempt) => {
-            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-            if noted.len() < MOST {
-                noted.insert((attempt.act, attempt.path));
-            }
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let noted = seen.clone();
+    let tell = move |told| locked(&noted).hear(told);
+    let witness = Witness { level: Level::All, tell: Arc::new(tell) };
+    let noted = seen.clone();
+    let observer: Observer = Arc::new(move |event| {
+        if let Event::Allowed { request, .. } = event {
+            locked(&noted).hosts.insert(rule_text(&request.host, request.port));
         }
-        Err(error) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
-    };
-    let witness = Witness { level: Level::Opens, tell: Arc::new(tell) };
-    let outcome = permissive.attempt(command, Some(witness))?;
-    if let Some(error) = unheard.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    });
+    let outcome = permissive.attempt(command, Some((witness, observer)))?;
+    let Seen { files, hosts, failed, .. } = std::mem::take(&mut *locked(&seen));
+    if let Some(error) = failed {
         return Err(Error::Launch(error));
     }
-    let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut learned = Learned { outcome, rules: BTreeMap::new(), secrets: BTreeSet::new() };
-    for (act, path) in seen {
-        note(&mut learned, permissive, base, (act, &path));
+    let mut learned = Learned {
+        outcome,
+        rules: BTreeMap::new(),
+        hosts,
+        secrets: BTreeSet::new(),
+        wide: BTreeSet::new(),
+    };
+    for (act, path) in files {
+        note(&mut learned, (permissive, base), act, path);
     }
-    learned.rules = collapsed(&learned.rules);
+    learned.rules = collapsed(&learned.rules, permissive.profile().directories.home.as_ref());
     Ok(learned)
 }
 
-fn note(learned: &mut Learned, permissive: &Sandbox, base: &Sandbox, (act, path): (Act, &[u8])) {
-    let Ok(given) = name::absolute(path) else { return };
-    if is_apart(&given) {
-        return;
-    }
-    let Some(path) = real(&given, act, resolved) else { return };
-    let attempted = attempted(act);
-    let reads = matches!(act, Act::Read | Act::Execute);
+fn note(learned: &mut Learned, (permissive, base): (&Sandbox, &Sandbox), act: Act, path: AbsPath) {
     let exists = facts::exists(&path);
-    if reads && !exists {
+    let act = if act == Act::Ask { Act::Look } else { act };
+    let attempted = attempted(act, exists);
+    let reads = matches!(attempted, Attempted::Read | Attempted::Execute);
+    let directory = facts::is_directory(&path);
+    // A directory that is only asked about shows as soon as anything below it does.
+    let needless = (act == Act::Look && directory) || (reads && !exists);
+    if needless || refusal(base.profile(), attempted, &path, exists).is_none() {
         return;
     }
     if refusal(permissive.profile(), attempted, &path, exists).is_some() {
-        learned.secrets.insert(path);
+        if act != Act::Look {
+            learned.secrets.insert(path);
+        }
         return;
     }
-    if refusal(base.profile(), attempted, &path, exists).is_none() {
+    let may = |path: &AbsPath| facts::may(path, May::Write);
+    if !reads && !may(&path) && !path.parent().is_some_and(|above| may(&above)) {
+        // It failed, as it would have anywhere.
         return;
     }
-    let rule = around(&path, permissive);
+    if path.depth() == 0 {
+        learned.wide.insert(path);
+        return;
+    }
+    let rule = match act {
+        Act::Look => path,
+        _ if directory && reads => path,
+        _ => around(path, permissive),
+    };
     let writes = learned.rules.entry(rule).or_default();
     *writes |= !reads;
 }
 
 /// The directory of a path, unless that holds too much: the root, what lies right
 /// below it, and the home.
-fn around(path: &AbsPath, sandbox: &Sandbox) -> AbsPath {
+fn around(path: AbsPath, sandbox: &Sandbox) -> AbsPath {
     let home = sandbox.profile().directories.home.as_ref();
     let wide = |directory: &AbsPath| directory.depth() < 2 || home == Some(directory);
     match path.parent() {
-        _ if facts::is_directory(path) && !wide(path) => path.clone(),
-        Some(directory) if !wide(&directory) => directory,
-        _ => path.clone(),
+        _ if facts::is_directory(&path) && !wide(&path) => path,
+        Some(directory) if !wide(&directory) && home != Some(&path) => directory,
+        _ => path,
     }
 }
 
 /// Leaves out what a rule above covers, and writes many siblings as one.
-fn collapsed(rules: &BTreeMap<AbsPath, bool>) -> BTreeMap<AbsPath, bool> {
+fn collapsed(rules: &BTreeMap<AbsPath, bool>, home: Option<&AbsPath>) -> BTreeMap<AbsPath, bool> {
     let mut result = rules.clone();
     let mut siblings: BTreeMap<(AbsPath, bool), usize> = BTreeMap::new();
+    let narrow =
+        |above: &AbsPath| above.depth() >= 3 && !home.is_some_and(|home| home.starts_with(above));
     for (path, writes) in rules {
-        if let Some(above) = path.parent().filter(|above| above.depth() >= 3) {
+        if let Some(above) = path.parent().filter(narrow) {
             *siblings.entry((above, *writes)).or_default() += 1;
         }
     }

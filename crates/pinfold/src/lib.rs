@@ -19,6 +19,7 @@
 mod caller;
 mod denials;
 mod error;
+mod judge;
 mod layers;
 mod learn;
 mod program;
@@ -27,13 +28,13 @@ mod session;
 mod way_out;
 
 pub use caller::Caller;
-pub use denials::{Denials, MOST_DENIALS};
+pub use denials::{DenialObserver, DenialOptions, Denials, MOST_DENIALS, MOST_OF_SESSION};
 pub use error::Error;
 pub use layers::{Sources, check};
 pub use learn::{Learned, learn};
 pub use pinfold_egress::Report;
 pub use pinfold_policy as policy;
-pub use pinfold_policy::denial::Denial;
+pub use pinfold_policy::denial::{Allow, Attempted, Denial, Target};
 pub use pinfold_sys::{Appeared, Closed, Ended, Exceeded, Handling, Level, Size, Status, Usage};
 pub use sandbox::{NetworkOptions, Options, Outcome, Sandbox};
 pub use session::{

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use pinfold_egress::Report;
+use pinfold_egress::{Observer, Report};
 use pinfold_policy::decide::access;
 use pinfold_policy::environment;
 use pinfold_policy::gap::Gap;
@@ -13,9 +14,9 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::{Access, MechanismChoice, NetAccess, Profile};
 use pinfold_policy::resolve::{Context, OWN, Request, prepare};
 use pinfold_sys::plan::{self, Plan};
-use pinfold_sys::{Ended, Launch, Level, Network, Witness, files, name, places};
+use pinfold_sys::{Ended, Launch, Network, Witness, files, name, places};
 
-use crate::denials::{Denials, Recorder};
+use crate::denials::{DenialOptions, Denials, Keep, Recorder};
 use crate::layers::Sources;
 use crate::way_out::{self, WayOut};
 use crate::{Caller, Error, program};
@@ -29,8 +30,8 @@ pub struct Options {
     pub overrides: Vec<String>,
     /// Who decides about hosts, and where that is recorded.
     pub network: NetworkOptions,
-    /// How closely refusals are looked for; nothing for not at all.
-    pub report: Option<Level>,
+    /// How what the sandbox refuses is looked for.
+    pub denials: DenialOptions,
 }
 
 /// What accompanies host rules.
@@ -50,7 +51,7 @@ impl Default for Options {
             request: Request::plain(),
             overrides: Vec::new(),
             network: NetworkOptions::default(),
-            report: None,
+            denials: DenialOptions::default(),
         }
     }
 }
@@ -63,7 +64,7 @@ pub struct Sandbox {
     gaps: Vec<Gap>,
     caller: Caller,
     network: NetworkOptions,
-    report: Option<Level>,
+    denials: DenialOptions,
 }
 
 /// How a run went.
@@ -77,10 +78,9 @@ pub struct Outcome {
     pub gaps: Vec<Gap>,
     /// What the proxy let through and refused; nothing without host rules.
     pub network: Option<Report>,
-    /// What the sandbox refused; nothing when that was not asked for.
+    /// What the sandbox refused; nothing when that was not asked for and there are no
+    /// host rules.
     pub denials: Option<Denials>,
-    /// Whether the fallback for hosts without namespaces was used.
-    pub landlock: bool,
 }
 
 impl Sandbox {
@@ -98,7 +98,7 @@ impl Sandbox {
             gaps,
             caller: caller.clone(),
             network: options.network.clone(),
-            report: options.report,
+            denials: options.denials.clone(),
         })
     }
 
@@ -143,27 +143,37 @@ impl Sandbox {
     /// When there are gaps that nobody allowed, or the command could not be
     /// started. Then nothing has been run.
     pub fn run(&self, command: &[OsString]) -> Result<Outcome, Error> {
-        let recorder = self.report.map(|level| (Recorder::new(&self.profile), level));
-        let witness = recorder.as_ref().map(|(recorder, level)| recorder.witness(*level));
-        let outcome = match self.attempt(command, witness.clone()) {
+        match self.attempt(command, None) {
             Err(Error::Launch(why)) if why.is_for_good() && self.may_change() => {
                 match self.with_fallback(&why) {
-                    Some(sandbox) => sandbox.attempt(command, witness),
+                    Some(sandbox) => sandbox.attempt(command, None),
                     None => Err(Error::Launch(why)),
                 }
             }
             outcome => outcome,
-        };
-        outcome.map(|mut outcome| {
-            if let Some((recorder, _)) = recorder {
-                let mut denials = recorder.denials();
-                if outcome.landlock {
-                    denials.unheard = Some(String::from("landlock has no report of refusals"));
-                }
-                outcome.denials = Some(denials);
-            }
-            outcome
+        }
+    }
+
+    /// Who collects what is refused; nobody when nothing is to be told.
+    pub(crate) fn recorder(&self, keep: Keep) -> Option<Arc<Recorder>> {
+        let told = self.denials.level.is_some() || self.profile.network.access == NetAccess::Rules;
+        told.then(|| {
+            Recorder::new(&self.profile, &self.plan, (keep, self.denials.observer.clone()))
         })
+    }
+
+    /// Who hears of attempts for that.
+    pub(crate) fn witness(&self, recorder: Option<&Arc<Recorder>>) -> Option<Witness> {
+        let witness = self.denials.level.zip(recorder);
+        witness.map(|(level, recorder)| recorder.witness(level))
+    }
+
+    /// What has been refused so far.
+    pub(crate) fn refused(&self, mut denials: Denials) -> Denials {
+        if self.denials.level.is_some() && !plan::tells(&self.plan) {
+            denials.unheard = Some(String::from(plan::UNTOLD));
+        }
+        denials
     }
 
     /// Whether another mechanism can do it when the host closes this one.
@@ -178,15 +188,22 @@ impl Sandbox {
         Some(Sandbox { plan, gaps, ..self.clone() })
     }
 
+    /// Runs a command with another witness and observer than those that collect what
+    /// is refused.
     pub(crate) fn attempt(
         &self,
         command: &[OsString],
-        witness: Option<Witness>,
+        other: Option<(Witness, Observer)>,
     ) -> Result<Outcome, Error> {
         if let Some(made) = self.with_own_directories() {
-            return made.attempt(command, witness);
+            return made.attempt(command, other);
         }
         self.check_gaps()?;
+        let recorder = if other.is_none() { self.recorder(Keep::First) } else { None };
+        let (witness, observer) = match other {
+            Some((witness, observer)) => (Some(witness), Some(observer)),
+            None => (self.witness(recorder.as_ref()), None),
+        };
         let asked = command.first().map_or(&[][..], |word| name::bytes(word));
         let door = pinfold_sys::door(&self.plan).map_err(Error::Launch)?;
         let address = door.as_ref().and_then(|door| TcpListener::local_addr(door).ok());
@@ -198,11 +215,12 @@ impl Sandbox {
             directory: self.profile.directories.working.clone(),
             kept: self.kept(),
             witness,
+            mark: 0,
             door,
         };
         let mut proxy = Ok(None);
         let ended = pinfold_sys::run(&self.plan, &launch, &mut |doors| {
-            proxy = self.way_out(doors).map(Some);
+            proxy = self.way_out(doors, (recorder.as_ref(), observer.clone())).map(Some);
             proxy.is_ok()
         });
         // It ends with the last process inside, not before: refusals still count.
@@ -210,8 +228,8 @@ impl Sandbox {
         match ended {
             Ok(ended) => {
                 let (profile, gaps) = (self.profile.name.clone(), self.gaps.clone());
-                let landlock = plan::is_fallback(&self.plan);
-                Ok(Outcome { ended, profile, gaps, network, denials: None, landlock })
+                let denials = recorder.map(|recorder| self.refused(recorder.denials()));
+                Ok(Outcome { ended, profile, gaps, network, denials })
             }
             Err(pinfold_sys::Error::Execute { code }) => {
                 Err(program::failure(asked, &launch.programs, &launch.directory, code))
@@ -263,8 +281,17 @@ impl Sandbox {
     }
 
     /// Starts the proxy behind these doors.
-    pub(crate) fn way_out(&self, doors: pinfold_sys::OpenDoors) -> Result<WayOut, Error> {
-        WayOut::open((&self.profile, &self.caller, &self.network), doors)
+    pub(crate) fn way_out(
+        &self,
+        doors: pinfold_sys::OpenDoors,
+        (recorder, observer): (Option<&Arc<Recorder>>, Option<Observer>),
+    ) -> Result<WayOut, Error> {
+        let observer = observer.or_else(|| recorder.map(Recorder::observer));
+        let way = WayOut::open((&self.profile, &self.caller, &self.network), observer, doors)?;
+        if let Some(recorder) = recorder {
+            recorder.name_addresses(way.names());
+        }
+        Ok(way)
     }
 
     /// Where things are kept that were taken away from protected paths.

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pinfold_egress::Report;
+use pinfold_policy::denial::Denial;
 use pinfold_policy::gap::Gap;
 use pinfold_sys::descriptor::{Owned, lent};
 use pinfold_sys::session::{self, Child};
 use pinfold_sys::{Closed, Launch, Place, Size, Standard, Status, name};
 
+use crate::denials::{Denials, Keep, Recorder};
 use crate::way_out::WayOut;
 use crate::{Error, Sandbox, program};
 
@@ -33,6 +35,7 @@ pub struct Session {
     environment: Vec<Vec<u8>>,
     inside: session::Session,
     proxy: Option<WayOut>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// How a session went.
@@ -44,6 +47,8 @@ pub struct SessionOutcome {
     pub gaps: Vec<Gap>,
     /// What the proxy let through and refused; nothing without host rules.
     pub network: Option<Report>,
+    /// As in [`Session::denials`].
+    pub denials: Option<Denials>,
 }
 
 /// A command for a session, the program first.
@@ -57,12 +62,14 @@ pub struct Start {
     pub environment: Vec<OsString>,
     /// What it reads and writes.
     pub stdio: Stdio,
+    /// What [`Denial::command`] says of it and its descendants.
+    pub mark: u64,
 }
 
 impl Start {
     /// A command with pipes, in the directory of the session.
     pub fn piped(command: Vec<OsString>) -> Start {
-        Start { command, directory: None, environment: Vec::new(), stdio: Stdio::Pipes }
+        Start { command, directory: None, environment: Vec::new(), stdio: Stdio::Pipes, mark: 0 }
     }
 }
 
@@ -125,15 +132,19 @@ impl Sandbox {
             return made.start();
         }
         self.check_gaps()?;
-        let place =
-            Place { directory: self.profile().directories.working.clone(), kept: self.kept() };
+        let recorder = self.recorder(Keep::Newest);
+        let place = Place {
+            directory: self.profile().directories.working.clone(),
+            kept: self.kept(),
+            witness: self.witness(recorder.as_ref()),
+        };
         let proxy: Arc<Mutex<Result<Option<WayOut>, Error>>> = Arc::new(Mutex::new(Ok(None)));
-        let (sandbox, slot) = (self.clone(), proxy.clone());
+        let (sandbox, slot, heard) = (self.clone(), proxy.clone(), recorder.clone());
         let inside = session::start(
             self.plan(),
             place,
             Box::new(move |doors| {
-                let opened = sandbox.way_out(doors).map(Some);
+                let opened = sandbox.way_out(doors, (heard.as_ref(), None)).map(Some);
                 let served = opened.is_ok();
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = opened;
                 served
@@ -142,7 +153,8 @@ impl Sandbox {
         let opened =
             std::mem::replace(&mut *proxy.lock().unwrap_or_else(PoisonError::into_inner), Ok(None));
         let (proxy, inside) = (opened?, inside.map_err(Error::Launch)?);
-        Ok(Session { environment: self.environment(), sandbox: self.clone(), inside, proxy })
+        let environment = self.environment();
+        Ok(Session { environment, sandbox: self.clone(), inside, proxy, recorder })
     }
 }
 
@@ -173,6 +185,7 @@ impl Session {
             directory: self.directory(start.directory.as_deref())?,
             kept: None,
             witness: None,
+            mark: start.mark,
             door: None,
         };
         let (standard, ends) = connect(start.stdio).map_err(no_descriptors)?;
@@ -192,6 +205,18 @@ impl Session {
             message: format!("cannot use the directory {}: {error}", given.display()),
             hint: String::from("name a directory, absolute or relative to that of the session"),
         })
+    }
+
+    /// What the sandbox has refused so far; nothing when that was not asked for and
+    /// there are no host rules.
+    pub fn denials(&self) -> Option<Denials> {
+        self.denials_that(&|_| true)
+    }
+
+    /// Those of them that `chosen` wants.
+    pub fn denials_that(&self, chosen: &dyn Fn(&Denial) -> bool) -> Option<Denials> {
+        let recorder = self.recorder.as_ref()?;
+        Some(self.sandbox.refused(recorder.chosen(chosen)))
     }
 
     /// Whether everything inside has ended, by a limit or because somebody killed it.
@@ -215,7 +240,8 @@ impl Session {
         let closed = self.inside.stop().map_err(Error::Launch);
         // It ends with the last process inside, not before: refusals still count.
         let network = self.proxy.map(WayOut::close);
-        Ok(SessionOutcome { closed: closed?, gaps, network })
+        let denials = self.recorder.map(|recorder| self.sandbox.refused(recorder.denials()));
+        Ok(SessionOutcome { closed: closed?, gaps, network, denials })
     }
 }
 

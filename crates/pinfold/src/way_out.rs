@@ -9,12 +9,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use pinfold_egress::{
-    Decider, Door, Egress, Loopback, Options, Program, ProxyAddress, Report, Resolution, Running,
-    Upstream, proxy_variables,
+    Decider, Door, Egress, Loopback, Observer, Options, Program, ProxyAddress, Report, Resolution,
+    Running, Upstream, proxy_variables,
 };
 use pinfold_policy::profile::Profile;
 use pinfold_sys::OpenDoors;
 
+use crate::denials::Names;
 use crate::sandbox::NetworkOptions;
 use crate::{Caller, Error};
 
@@ -29,6 +30,7 @@ impl WayOut {
     /// Starts the proxy behind the doors.
     pub(crate) fn open(
         (profile, caller, asked): (&Profile, &Caller, &NetworkOptions),
+        observer: Option<Observer>,
         doors: OpenDoors,
     ) -> Result<WayOut, Error> {
         let variable = |name: &str| {
@@ -43,7 +45,8 @@ impl WayOut {
         let audit = asked.audit.as_deref().map(audit).transpose()?;
         let (decider, answers) = decider(&asked.decider)?.unzip();
         let run = std::process::id().to_string();
-        let options = Options { upstream, audit, decider: answers, run, ..Options::default() };
+        let options =
+            Options { upstream, audit, observer, decider: answers, run, ..Options::default() };
         let mut all = vec![Door::Proxy(doors.proxy)];
         all.extend(doors.names.map(Door::Names));
         all.extend(doors.names_stream.map(Door::NamesStream));
@@ -55,6 +58,11 @@ impl WayOut {
             )
         })?;
         Ok(WayOut { proxy, decider })
+    }
+
+    /// What addresses that the proxy made up stand for.
+    pub(crate) fn names(&self) -> Names {
+        Box::new(self.proxy.names())
     }
 
     /// Ends the proxy and the program that it asked.

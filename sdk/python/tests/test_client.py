@@ -37,6 +37,26 @@ class Sessions(unittest.IsolatedAsyncioTestCase):
         self.assertFalse(os.path.exists(outside))
         self.assertIn("denied", await self.session.explain(outside))
 
+    async def test_a_denial_names_the_rule_that_lets_the_command_go_on(self) -> None:
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as other:
+            made = os.path.join(other, "made")
+            session = await self.client.start_session(
+                directory=self.directory.name, denials="writes"
+            )
+            refused = await session.run(["mkdir", made])
+            (denial,) = refused.denials
+            self.assertEqual((denial.attempted, denial.target), ("create", made))
+            self.assertEqual(await session.denials(denial.process), (denial,))
+            self.assertEqual(await session.denials(since=denial.sequence + 1), ())
+            allow = denial.allow
+            assert allow is not None
+            self.assertEqual((allow.parameter, allow.value), ("write", other))
+            await session.stop()
+            rules = {allow.parameter: [allow.value]}
+            session = await self.client.start_session(directory=self.directory.name, **rules)
+            self.assertEqual((await session.run(["mkdir", made])).code, 0)
+            self.assertTrue(os.path.isdir(made))
+
     async def test_files_are_written_read_and_listed(self) -> None:
         data = bytes(range(256)) * 20_000
         await self.session.write_file("data", data)

@@ -29,6 +29,7 @@ class Transcript(unittest.TestCase):
             stdout=subprocess.PIPE,
             cwd=self.directory.name,
         )
+        self.outside = f"/var/tmp/pinfold-schema-{os.getpid()}"
         self.last = 0
         self.said: set[str] = set()
 
@@ -61,7 +62,7 @@ class Transcript(unittest.TestCase):
     def test_every_message_has_the_form_that_the_schema_gives_it(self) -> None:
         self.assertIn("error", self.ask("session/list"))
         self.ask("initialize", protocol=1, client={"name": "test", "version": "1"})
-        session = self.ask("session/start", name="one", deny=["x"])["result"]["session"]
+        session = self.ask("session/start", name="one", deny=["x"], denials="writes")["result"]["session"]
         self.ask("session/attach", session="one")
         start = {"session": session, "command": ["sh", "-c", "cat; echo err >&2; exit 3"]}
         process = self.ask("process/start", **start)["result"]["process"]
@@ -82,6 +83,11 @@ class Transcript(unittest.TestCase):
         self.ask("file/read", session=session, path="f", offset=1, length=1)
         self.ask("file/list", session=session, path=".")
         self.ask("session/explain", session=session, thing="/etc")
+        refused = self.ask("process/start", session=session, command=["mkdir", self.outside])
+        process = refused["result"]["process"]
+        self.assertEqual(len(self.ask("process/wait", process=process)["result"]["denials"]), 1)
+        denied = self.ask("session/denials", session=session, process=process)["result"]
+        self.assertEqual(denied["denials"][0]["target"], self.outside)
         self.ask("session/list")
         missing = self.ask("process/start", session=session, command=["nonsuch"])
         self.assertEqual(missing["error"]["data"]["code"], 127)

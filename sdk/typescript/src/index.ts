@@ -50,10 +50,36 @@ export interface Chunk {
   data: Buffer;
 }
 
+/** What the sandbox refused, though the user could have done it outside. */
+export interface Denial {
+  sequence: number;
+  process: string | null;
+  program: string | null;
+  attempted: "read" | "execute" | "write" | "create" | "remove" | "change" | "connect";
+  kind: "path" | "socket" | "host";
+  target: string;
+  count: number;
+  rule: string;
+  origin: string | null;
+  /** The smallest rule that would allow it, as {@link SessionOptions} take it. */
+  allow: { option: "read" | "write" | "net" | "unixSockets"; value: string } | null;
+  /** A place where credentials are kept, which no program should open by itself. */
+  secret: boolean;
+}
+
+function denials(given: any[] | undefined): Denial[] {
+  return (given ?? []).map(({ seq, pid: _, allow, ...same }) => {
+    const option = allow?.option === "allow-unix-socket" ? "unixSockets" : allow?.option;
+    return { ...same, sequence: seq, allow: allow === null ? null : { ...allow, option } };
+  });
+}
+
 /** How a process ended; `code` mirrors a death by signal *n* as 128 + *n*. */
 export interface Ended {
   code: number;
   signal?: number;
+  /** What was refused to it, when the session looks for that. */
+  denials?: Denial[];
 }
 
 /** A command that has ended, with all it wrote. */
@@ -61,6 +87,7 @@ export interface Completed {
   code: number;
   stdout: Buffer;
   stderr: Buffer;
+  denials: Denial[];
 }
 
 /** A name in a directory. */
@@ -82,6 +109,9 @@ export interface SessionOptions {
   net?: string[];
   environment?: string[];
   allowGaps?: string[];
+  unixSockets?: string[];
+  /** How closely refusals are looked for. */
+  denials?: "off" | "cheap" | "writes" | "opens" | "all";
   keep?: boolean;
 }
 
@@ -227,8 +257,8 @@ export class Client {
 
   /** Starts a session. */
   async startSession(options: SessionOptions = {}): Promise<Session> {
-    const { allowGaps, ...same } = options;
-    const params = allowGaps === undefined ? same : { ...same, allow_gaps: allowGaps };
+    const { allowGaps: allow_gaps, unixSockets: unix_sockets, ...same } = options;
+    const params = { ...same, allow_gaps, unix_sockets };
     return new Session(this, await this.call("session/start", params));
   }
 
@@ -282,9 +312,10 @@ export class Session {
     const streams: Record<string, Buffer[]> = { stdout: [], stderr: [] };
     for await (const chunk of process.output()) streams[chunk.stream]?.push(chunk.data);
     await sent;
-    const { code } = await process.wait();
+    const { code, denials = [] } = await process.wait();
     return {
       code,
+      denials,
       stdout: Buffer.concat(streams["stdout"] ?? []),
       stderr: Buffer.concat(streams["stderr"] ?? []),
     };
@@ -300,6 +331,11 @@ export class Session {
   /** The verdict for a path, URL, host or variable, as `pinfold explain` has it. */
   async explain(thing: string): Promise<string> {
     return (await this.#call("session/explain", { thing })).text;
+  }
+
+  /** What was refused, in order: to one process or to all, from a sequence number on. */
+  async denials(process?: string, since = 0): Promise<Denial[]> {
+    return denials((await this.#call("session/denials", { process, from: since })).denials);
   }
 
   /** A whole file, as a command of the session sees it. */
@@ -361,7 +397,9 @@ export class Process {
       this.#news();
     } else if (method === "process/ended") {
       const signal = params.status.signaled;
-      this.#ended = signal === undefined ? { code: params.code } : { code: params.code, signal };
+      this.#ended = { code: params.code };
+      if (signal !== undefined) this.#ended.signal = signal;
+      if (params.denials !== undefined) this.#ended.denials = denials(params.denials);
       this.client.forget(this.process);
       this.finish();
     }

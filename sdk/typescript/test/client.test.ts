@@ -35,6 +35,26 @@ test("the profile holds", () =>
     assert.match(await session.explain(outside), /denied/);
   }));
 
+test("a denial names the rule that lets the command go on", () =>
+  inside(async (_, client, directory) => {
+    const other = mkdtempSync("/var/tmp/pinfold-sdk-other-");
+    try {
+      const session = await client.startSession({ directory, denials: "writes" });
+      const [denial, ...more] = (await session.run(["mkdir", join(other, "made")])).denials;
+      assert.ok(denial !== undefined && denial.allow !== null && more.length === 0);
+      assert.deepEqual([denial.attempted, denial.target], ["create", join(other, "made")]);
+      assert.deepEqual(await session.denials(denial.process ?? undefined), [denial]);
+      assert.deepEqual(await session.denials(undefined, denial.sequence + 1), []);
+      await session.stop();
+      const { option, value } = denial.allow;
+      const wider = await client.startSession({ directory, [option]: [value] });
+      assert.equal((await wider.run(["mkdir", join(other, "made")])).code, 0);
+      assert.ok(existsSync(join(other, "made")));
+    } finally {
+      rmSync(other, { recursive: true });
+    }
+  }));
+
 test("files are written, read and listed", () =>
   inside(async (session, client, directory) => {
     const data = Buffer.alloc(5_000_000, "0123456789");

@@ -133,7 +133,8 @@ pub(super) struct List {}
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Explain {
-    pub(super) about: String,
+    #[serde(default)]
+    pub(super) about: Option<String>,
 }
 
 /// Below the minute after which clients commonly give a call up.

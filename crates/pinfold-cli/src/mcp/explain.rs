@@ -8,10 +8,10 @@ use pinfold::policy::profile::Profile;
 use serde_json::{Value, json};
 
 use super::Reply;
+use crate::serve::denied;
 use crate::serve::message::{Fault, WRONG_PARAMETERS};
 use crate::serve::sessions::Room;
 use crate::show::Thing;
-use crate::why::pattern_free;
 
 /// What can be done with a path.
 const OPERATIONS: [(&str, Attempted); 3] =
@@ -45,6 +45,23 @@ pub(super) fn explain(room: &Room, about: &str) -> Result<Reply, Fault> {
     Ok(Reply { text, structured: json!({ "about": about, "verdicts": verdicts }) })
 }
 
+/// Everything that was refused so far.
+pub(super) fn denials(room: &Room) -> Result<Reply, Fault> {
+    let structured = room.denials(0, None)?;
+    let list = structured["denials"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut lines: Vec<String> = list.iter().map(denied::line).collect();
+    if lines.is_empty() {
+        lines.push(String::from("nothing was refused"));
+    }
+    if let Some(omitted @ 1..) = structured["omitted"].as_u64() {
+        lines.push(format!("and {omitted} more before these"));
+    }
+    if let Some(unheard) = structured["unheard"].as_str() {
+        lines.push(format!("what else was refused is not known: {unheard}"));
+    }
+    Ok(Reply { text: lines.join("\n"), structured })
+}
+
 fn verdicts(profile: &Profile, thing: &Thing<'_>) -> Vec<Value> {
     match thing {
         Thing::Path(path) => {
@@ -68,10 +85,9 @@ fn verdicts(profile: &Profile, thing: &Thing<'_>) -> Vec<Value> {
 fn of_path(profile: &Profile, path: &AbsPath, (operation, attempted): (&str, Attempted)) -> Value {
     let exists = pinfold_sys::facts::exists(path);
     match refusal(profile, attempted, path, exists) {
-        Some((verdict, (option, path))) => {
-            let path = pattern_free(&String::from_utf8_lossy(path.as_bytes()));
-            let option = format!("--{option} {}", Quoted(path.as_bytes()));
-            described(operation, &verdict, Some(option))
+        Some(refused) => {
+            let option = refused.allow.map(|allow| allow.to_string());
+            described(operation, &refused.verdict, option)
         }
         None => {
             let asked = match attempted {

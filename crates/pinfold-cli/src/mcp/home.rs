@@ -11,6 +11,7 @@ use super::Reply;
 use super::arguments::{OnTimeout, Read, Run, Start, Stop, Write, deadline, time};
 use super::output::{Gathered, Wait, gather, marked, summary};
 use crate::serve::connection::Connection;
+use crate::serve::denied;
 use crate::serve::message::{Fault, LIMIT, ProcessStart, UNKNOWN};
 use crate::serve::process::{self, Held};
 use crate::serve::sessions::{Opening, Room, Server};
@@ -178,6 +179,7 @@ impl Home {
             add(&mut text, &format!("[{}]", how(ended)));
             describe(&mut structured, ended);
         }
+        tell_denials(&held, &mut text, &mut structured);
         Ok(Reply { text, structured })
     }
 
@@ -268,6 +270,7 @@ impl Home {
         if let Some(ended) = ended {
             add(&mut text, &format!("[{} has ended: {}]", held.name, how(ended)));
             describe(&mut structured, ended);
+            tell_denials(held, &mut text, &mut structured);
         }
         Reply { text, structured }
     }
@@ -313,6 +316,25 @@ fn add(text: &mut String, line: &str) {
         text.push('\n');
     }
     text.push_str(line);
+}
+
+/// The most denials that are spelled out; the rest can be asked for.
+const SPELLED_OUT: usize = 20;
+
+/// What was refused to a command, when anything was.
+fn tell_denials(held: &Held, text: &mut String, structured: &mut Value) {
+    let Some(denials) = held.denials().filter(|denials| !denials.list.is_empty()) else { return };
+    let list = denied::list(&denials);
+    for denial in list.iter().take(SPELLED_OUT) {
+        add(text, &format!("[{}]", denied::line(denial)));
+    }
+    if list.len() > SPELLED_OUT {
+        add(
+            text,
+            &format!("[and {} more: \"explain\" without \"about\"]", list.len() - SPELLED_OUT),
+        );
+    }
+    structured["denials"] = list.into();
 }
 
 /// In words.

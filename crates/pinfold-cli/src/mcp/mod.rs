@@ -24,6 +24,8 @@ use rmcp::{ErrorData, ServerHandler, ServiceExt};
 use serde_json::Value;
 use tokio::io::{AsyncRead, ReadBuf, Stdin};
 
+use pinfold::Level;
+
 use crate::arguments::Parsed;
 use crate::run::{caller, options};
 use crate::serve::message::Fault;
@@ -45,7 +47,12 @@ struct Reply {
 
 /// `pinfold mcp`.
 pub(crate) fn mcp(parsed: &Parsed) -> Result<i32, Failure> {
-    let home = Arc::new(Home::new(caller(parsed)?, options(parsed)?));
+    let mut options = options(parsed)?;
+    if !parsed.has("log-denials") {
+        // What failed and why is what a model asks next.
+        options.denials.level = Some(Level::Writes);
+    }
+    let home = Arc::new(Home::new(caller(parsed)?, options));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Reply;
 use super::arguments::{Explain, List, Resize, Signal};
-use super::explain::explain;
+use super::explain::{denials, explain};
 use super::home::{Current, Home};
 use crate::serve::message::{FAILED, Fault, WRONG_PARAMETERS};
 use crate::serve::methods;
@@ -34,7 +34,10 @@ pub(super) fn call(
         "list" => parsed(tool, arguments).and_then(|List {}| home.list()),
         "explain" => {
             let Explain { about } = parsed(tool, arguments)?;
-            explain(&*home.room()?, &about)
+            match about {
+                Some(about) => explain(&*home.room()?, &about),
+                None => denials(&*home.room()?),
+            }
         }
         _ => {
             let fault = Fault::new(WRONG_PARAMETERS, format!("there is no tool \"{tool}\""));
@@ -257,14 +260,15 @@ fn described(name: &str) -> (&'static str, Value, Value) {
         _ => (
             "Ask why the sandbox refuses something, or whether it would: whether a path may be read, \
              written and removed, a host reached or a variable seen, which rule decides, and the \
-             smallest option that would allow it. Only the user can pass that option.",
+             smallest option that would allow it. Only the user can pass that option. Without \
+             \"about\", lists everything that the sandbox has refused so far.",
             json!({
                 "about": text(
                     "a path (with a slash), a URL, HOST:PORT, a host name with a dot, or the name of \
-                     a variable",
+                     a variable; everything that was refused so far when it is left out",
                 ),
             }),
-            json!(["about"]),
+            json!([]),
         ),
     }
 }

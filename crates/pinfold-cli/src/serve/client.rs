@@ -14,9 +14,10 @@ use pinfold_sys::{name, neighbour};
 use serde_json::{Value, json};
 
 use super::connection::{Line, read_line};
+use super::denied::line as denied;
 use super::message::{Bytes, CLOSED};
 use crate::arguments::Parsed;
-use crate::terminal::{Failure, failed, print, usage};
+use crate::terminal::{Failure, complain, failed, print, usage};
 
 /// Leaves a command that goes on: Ctrl-].
 const LEAVE: u8 = 0x1d;
@@ -82,6 +83,11 @@ fn start(parsed: &Parsed, name: Option<String>) -> Result<i32, Failure> {
         "net": parsed.texts("net")?,
         "environment": parsed.texts("env")?,
         "allow_gaps": parsed.texts("allow-gap")?,
+        "unix_sockets": parsed.texts("allow-unix-socket")?,
+        "denials": parsed.text("log-denials")?.map(|level| match level.as_str() {
+            "" => String::from("writes"),
+            _ => level,
+        }),
         "caller": variables,
         "keep": true,
     });
@@ -326,6 +332,9 @@ impl Client {
                 Some("process/output") => show(&message["params"]),
                 Some("process/ended") => {
                     drop(raw);
+                    for denial in message["params"]["denials"].as_array().into_iter().flatten() {
+                        complain(&format!("pinfold: {}", denied(denial)));
+                    }
                     let code = message["params"]["code"].as_i64();
                     return Ok(code.and_then(|code| i32::try_from(code).ok()).unwrap_or(125));
                 }

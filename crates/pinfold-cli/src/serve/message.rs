@@ -138,6 +138,9 @@ pub(super) struct SessionStart {
     pub(super) net: Vec<String>,
     pub(super) environment: Vec<String>,
     pub(super) allow_gaps: Vec<String>,
+    pub(super) unix_sockets: Vec<String>,
+    /// How closely denials are looked for.
+    pub(super) denials: Option<String>,
     pub(super) caller: Option<BTreeMap<String, String>>,
     pub(super) keep: bool,
 }
@@ -146,6 +149,16 @@ pub(super) struct SessionStart {
 #[serde(deny_unknown_fields)]
 pub(super) struct OfSession {
     pub(super) session: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DenialsOf {
+    pub(super) session: String,
+    #[serde(default)]
+    pub(super) process: Option<String>,
+    #[serde(default)]
+    pub(super) from: u64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::connection::{Connection, LONGEST};
 use super::files;
 use super::message::{
-    Attach, Explain, FAILED, Fault, FileList, FileRead, FileWrite, Initialize, NO_METHOD,
-    NOT_READY, OfProcess, OfSession, Read, Request, Resize, Signal, Terminate, WRONG_PARAMETERS,
-    Write,
+    Attach, DenialsOf, Explain, FAILED, Fault, FileList, FileRead, FileWrite, Initialize,
+    NO_METHOD, NOT_READY, OfProcess, OfSession, Read, Request, Resize, Signal, Terminate,
+    WRONG_PARAMETERS, Write,
 };
 use super::process::{self, KEPT};
 use super::sessions::{LINGER, PROCESSES, SESSIONS, Server};
@@ -143,6 +143,11 @@ fn perform(
         "session/explain" => {
             let asked: Explain = parsed(parameters)?;
             now(server.room(&asked.session)?.explain(&asked.thing)?)
+        }
+        "session/denials" => {
+            let asked: DenialsOf = parsed(parameters)?;
+            let room = server.room(&asked.session)?;
+            now(room.denials(asked.from, asked.process.as_deref())?)
         }
         "session/stop" => {
             let asked: OfSession = parsed(parameters)?;

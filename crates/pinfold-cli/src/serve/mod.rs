@@ -3,6 +3,7 @@
 
 mod client;
 pub(crate) mod connection;
+pub(crate) mod denied;
 mod files;
 pub(crate) mod message;
 pub(crate) mod methods;

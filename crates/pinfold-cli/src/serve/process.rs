@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use pinfold::{Outputs, Process, Spawned, Status, Stream};
+use pinfold::{Denials, Outputs, Process, Spawned, Status, Stream};
 use serde_json::{Value, json};
 
 use super::connection::Connection;
+use super::denied;
 use super::message::{Bytes, CLOSED, Chunk, Fault, LIMIT};
+use super::sessions::Room;
 
 /// Output that is kept of one process, in bytes.
 pub(crate) const KEPT: usize = 1024 * 1024;
@@ -22,12 +24,20 @@ const WAITING: usize = 16 * 1024 * 1024;
 /// A process and what a client may ask of it.
 pub(crate) struct Held {
     pub(crate) name: String,
+    of: Belongs,
     pub(crate) process: Process,
     log: Mutex<Log>,
     changed: Condvar,
     /// Held while a chunk is numbered and sent, so that they arrive in order.
     order: Mutex<()>,
     input: Mutex<Input>,
+}
+
+/// What a process belongs to.
+pub(super) struct Belongs {
+    pub(super) room: Weak<Room>,
+    /// What its denials are marked with.
+    pub(super) mark: u64,
 }
 
 #[derive(Default)]
@@ -92,12 +102,14 @@ pub(super) fn status(status: Status) -> Value {
 /// A process and its output, which is not read before [`follow`].
 pub(super) fn hold(
     name: String,
+    of: Belongs,
     spawned: Spawned,
     follower: Arc<Connection>,
 ) -> (Arc<Held>, Outputs) {
     let Spawned { process, input, outputs } = spawned;
     let held = Arc::new(Held {
         name,
+        of,
         process,
         log: Mutex::new(Log { follower: Some(follower), ..Log::default() }),
         changed: Condvar::new(),
@@ -189,7 +201,23 @@ impl Held {
     }
 
     fn ended(&self, ended: Status) -> Value {
-        json!({ "process": self.name, "status": status(ended), "code": ended.code() })
+        let mut value = self.outcome(ended);
+        value["process"] = self.name.as_str().into();
+        value
+    }
+
+    /// How it ended, and what was refused to it when that is recorded.
+    fn outcome(&self, ended: Status) -> Value {
+        let mut value = json!({ "status": status(ended), "code": ended.code() });
+        if let Some(denials) = self.denials() {
+            value["denials"] = denied::list(&denials).into();
+        }
+        value
+    }
+
+    /// What was refused to it and its descendants; nothing when that is not recorded.
+    pub(crate) fn denials(&self) -> Option<Denials> {
+        self.of.room.upgrade()?.denied_to(self.of.mark)
     }
 
     /// How it ended, once all its output has been read.
@@ -230,7 +258,7 @@ impl Held {
         let taken = self.take(after, maximum, deadline);
         let mut answer = json!({ "chunks": taken.chunks, "next": taken.next, "lost": taken.lost });
         if let Some(ended) = taken.ended {
-            answer["ended"] = json!({ "status": status(ended), "code": ended.code() });
+            answer["ended"] = self.outcome(ended);
         }
         answer
     }
@@ -265,7 +293,8 @@ impl Held {
         let mut log = locked(&self.log);
         loop {
             if let Some(ended) = log.ended {
-                return json!({ "status": status(ended), "code": ended.code() });
+                drop(log);
+                return self.outcome(ended);
             }
             log = self.changed.wait(log).unwrap_or_else(PoisonError::into_inner);
         }

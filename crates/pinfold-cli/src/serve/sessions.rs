@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Access;
 use pinfold::policy::resolve::Request;
-use pinfold::{Caller, Options, Outputs, Sandbox, Session, Size, Start, Stdio};
+use pinfold::{Caller, DenialOptions, Options, Outputs, Sandbox, Session, Size, Start, Stdio};
 use pinfold_sys::descriptor::Owned;
 use serde_json::{Value, json};
 
 use super::connection::Connection;
+use super::denied::Messenger;
 use super::message::{Fault, LIMIT, NO_REQUEST, ProcessStart, SessionStart, UNKNOWN};
-use super::process::{self, Held};
+use super::process::{self, Belongs, Held};
 
 /// Sessions at once.
 pub(super) const SESSIONS: usize = 1024;
@@ -113,12 +114,14 @@ impl Server {
         opening: Opening,
         connection: &Arc<Connection>,
     ) -> Result<Arc<Room>, Fault> {
-        let Opening { name, keep, caller, options } = opening;
+        let Opening { name, keep, caller, mut options } = opening;
         let (_, number) = self.next('s');
         let name = name.unwrap_or_else(|| number.clone());
         self.check_name(&name)?;
-        let sandbox = Sandbox::open(&caller, &options)?;
-        let session = sandbox.start()?;
+        let (messenger, observer) = Messenger::new();
+        options.denials.observer = Some(observer);
+        let session = Sandbox::open(&caller, &options)?.start()?;
+        let records = session.denials().is_some();
         let room = Arc::new(Room {
             number: number.clone(),
             name: name.clone(),
@@ -140,6 +143,9 @@ impl Server {
             return Err(taken(&name));
         }
         sessions.insert(number, room.clone());
+        if records {
+            messenger.serve(Arc::downgrade(&room));
+        }
         Ok(room)
     }
 
@@ -204,9 +210,11 @@ impl Server {
                 (None, true) => Stdio::Pipes,
                 (None, false) => Stdio::NoInput,
             },
+            mark: number,
         };
         let spawned = room.with(|session| session.spawn(start).map_err(Fault::from))??;
-        let (held, outputs) = process::hold(name, spawned, connection.clone());
+        let of = Belongs { room: Arc::downgrade(&room), mark: number };
+        let (held, outputs) = process::hold(name, of, spawned, connection.clone());
         locked(&room.processes).insert(number, held.clone());
         Ok((held, outputs))
     }
@@ -219,11 +227,8 @@ impl Server {
         let session = room.session.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(session) = session else { return false };
         let _ = session.stop();
-        let connections = std::mem::take(&mut locked(&room.presence).connections);
-        for connection in connections {
-            let parameters = json!({ "session": room.number, "reason": reason });
-            connection.notify("session/ended", parameters);
-        }
+        room.notify("session/ended", &json!({ "session": room.number, "reason": reason }));
+        locked(&room.presence).connections.clear();
         true
     }
 
@@ -289,6 +294,14 @@ impl Room {
     pub(crate) fn with<T>(&self, act: impl FnOnce(&Session) -> T) -> Result<T, Fault> {
         let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
         session.as_ref().map(act).ok_or_else(|| Fault::new(UNKNOWN, "the session has ended"))
+    }
+
+    /// Tells everybody who is there.
+    pub(super) fn notify(&self, method: &str, parameters: &Value) {
+        let connections = locked(&self.presence).connections.clone();
+        for connection in connections {
+            connection.notify(method, parameters.clone());
+        }
     }
 
     /// As after a start, with its processes.
@@ -388,6 +401,7 @@ fn options(asked: &SessionStart) -> Result<Options, Fault> {
         hosts: asked.net.clone(),
         environment: asked.environment.iter().map(|text| text.as_bytes().to_vec()).collect(),
         allowed_gaps: asked.allow_gaps.clone(),
+        sockets: asked.unix_sockets.clone(),
         ..Request::plain()
     };
     let lists = [
@@ -403,5 +417,13 @@ fn options(asked: &SessionStart) -> Result<Options, Fault> {
             );
         }
     }
-    Ok(Options { request, overrides: asked.settings.clone(), ..Options::default() })
+    let level = match asked.denials.as_deref() {
+        None => None,
+        Some(text) => crate::run::level(text).ok_or_else(|| {
+            let message = format!("unknown level {}", Quoted(text.as_bytes()));
+            Fault::new(super::message::WRONG_PARAMETERS, message).hint(crate::run::LEVELS)
+        })?,
+    };
+    let denials = DenialOptions { level, observer: None };
+    Ok(Options { request, overrides: asked.settings.clone(), denials, ..Options::default() })
 }

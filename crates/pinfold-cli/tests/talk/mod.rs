@@ -179,6 +179,19 @@ impl Talk {
         self.chunks(process).map(|chunk| chunk["sequence"].as_u64().unwrap()).collect()
     }
 
+    /// The first `count` pieces of news of a kind, which are waited for.
+    pub(crate) fn notes_of(&mut self, method: &str, count: usize) -> Vec<Value> {
+        loop {
+            let news = self.notes.iter().filter(|note| note["method"] == method);
+            let found: Vec<Value> = news.map(|note| note["params"].clone()).take(count).collect();
+            if found.len() == count {
+                return found;
+            }
+            let message = self.next().unwrap();
+            self.notes.push(message);
+        }
+    }
+
     /// Waits for some output.
     pub(crate) fn until_output(&mut self, process: &str, stream: &str, wanted: &str) {
         while !self.output(process, stream).contains(wanted) {

@@ -2,6 +2,7 @@
 //! are its own, in the one order that works.
 
 use std::ffi::CString;
+use std::sync::Arc;
 
 use super::call::{self, Stack};
 use super::raw::Errno;
@@ -15,8 +16,8 @@ pub(crate) struct Command {
     pub(crate) arguments: Vector,
     pub(crate) environment: Vector,
     pub(crate) filter: Vec<libc::sock_filter>,
-    /// The filter that tells of calls, and where to pass its listener on.
-    pub(crate) told: Option<(Vec<libc::sock_filter>, i32)>,
+    /// How its calls are told of.
+    pub(crate) told: Option<Telling>,
     /// A Landlock ruleset, or -1.
     pub(crate) ruleset: i32,
     /// The process without which it must not go on, its parent; or 0.
@@ -27,6 +28,42 @@ pub(crate) struct Command {
     pub(crate) signals: u64,
     /// Resource, soft and hard bound.
     pub(crate) limits: Vec<(u32, u64, u64)>,
+}
+
+/// How calls are told of.
+#[derive(Clone, Debug)]
+pub(crate) struct Telling {
+    /// The filter that tells of calls.
+    pub(crate) program: Arc<Vec<libc::sock_filter>>,
+    /// Where to pass its listener on.
+    pub(crate) channel: i32,
+    /// What to say with it.
+    pub(crate) mark: u64,
+}
+
+impl Telling {
+    /// The length of what is said: the mark, and an error number in place of a
+    /// listener.
+    pub(crate) const MESSAGE: usize = 12;
+
+    /// Without a listener nothing is told, and everything else is the same.
+    fn begin(&self) -> Result<(), Errno> {
+        let mut bytes = [0; Telling::MESSAGE];
+        bytes[..8].copy_from_slice(&self.mark.to_ne_bytes());
+        match call::seccomp_listener(&self.program) {
+            Ok(listener) => call::send_message(self.channel, &bytes, &[listener]),
+            Err(Errno(code)) => {
+                bytes[8..].copy_from_slice(&code.to_ne_bytes());
+                call::send_message(self.channel, &bytes, &[])
+            }
+        }
+    }
+
+    /// The mark and the error number of a message.
+    pub(crate) fn read(bytes: &[u8; Telling::MESSAGE]) -> (u64, i32) {
+        let [a, b, c, d, e, f, g, h, error @ ..] = *bytes;
+        (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), i32::from_ne_bytes(error))
+    }
 }
 
 /// A null-terminated vector of C strings and what it points to.
@@ -74,14 +111,8 @@ impl Command {
             if self.ruleset >= 0 {
                 call::landlock_restrict_self(self.ruleset)?;
             }
-            if let Some((program, channel)) = &self.told {
-                // Without a listener nothing is told, and everything else is the same.
-                match call::seccomp_listener(program) {
-                    Ok(listener) => call::send_message(*channel, &[0], &[listener])?,
-                    Err(Errno(code)) => {
-                        call::send_message(*channel, &code.to_ne_bytes(), &[])?;
-                    }
-                }
+            if let Some(telling) = &self.told {
+                telling.begin()?;
             }
             call::close_range(3, u32::MAX)?;
             call::drop_capabilities()?;

@@ -102,7 +102,14 @@ fn tell(task: &Task, record: Record, descriptors: &[i32]) {
 pub(crate) fn serve(task: &Task, masks: Masks) {
     // 1. Nothing of the supervisor stays open here: the end of a pipe that
     // another session's command waits for must not depend on this process.
-    keep_only([task.supervisor, task.channel, task.ruleset, masks.directory, masks.file]);
+    keep_only([
+        task.supervisor,
+        task.channel,
+        task.telling,
+        task.ruleset,
+        masks.directory,
+        masks.file,
+    ]);
     // 2. What the supervisor ignores is not to be ignored by commands.
     for signal in 1..libc::SIGRTMIN() {
         call::default_signal(signal);
@@ -122,7 +129,7 @@ pub(crate) fn serve(task: &Task, masks: Masks) {
 }
 
 /// Closes every descriptor but these.
-fn keep_only(mut kept: [i32; 5]) {
+fn keep_only(mut kept: [i32; 6]) {
     kept.sort_unstable();
     let mut next = 0;
     for descriptor in kept.into_iter().filter(|descriptor| *descriptor >= 0) {

@@ -66,6 +66,7 @@ fn sandbox() -> Check {
         directory: AbsPath::root(),
         kept: None,
         witness: None,
+        mark: 0,
         door: None,
     };
     let plan = Plan::Namespaces(plan(Network::Own));

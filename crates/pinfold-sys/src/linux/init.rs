@@ -34,6 +34,8 @@ pub(crate) struct Task {
     pub(crate) command: Option<Command>,
     /// Where a session gets its commands from and tells of them; -1 for none.
     pub(crate) channel: i32,
+    /// Where the commands of a session pass on what tells of their calls, or -1.
+    pub(crate) telling: i32,
     /// A Landlock ruleset for the commands of a session, or -1.
     pub(crate) ruleset: i32,
     /// The doors to open, and where to pass them out.

@@ -1,5 +1,6 @@
 //! Linux: a supervisor outside, a first process inside, and the command.
 
+mod attempts;
 mod call;
 mod command;
 mod commands;
@@ -29,6 +30,7 @@ mod steps;
 mod supervise;
 pub mod terminal;
 mod trial;
+pub mod view;
 mod watch;
 
 pub use doctor::doctor;

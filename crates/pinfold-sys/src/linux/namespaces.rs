@@ -10,7 +10,7 @@ use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
-use super::command::{Command, Vector, two_stacks};
+use super::command::{Command, Telling, Vector, two_stacks};
 use super::init::{self, Task};
 use super::keeper::{CoverInside, Keeper};
 use super::name::{text, texts};
@@ -53,9 +53,9 @@ pub(crate) fn run(
     let mut listening = None;
     let mut listener = None;
     if let Some(witness) = &launch.witness {
-        let (started, inner) = notify::listen(witness)?;
-        command.told = Some((notify::program(witness.level), inner));
-        (listening, listener) = (Some(inner), Some(started));
+        let (started, telling) = notify::listen(witness)?;
+        (listening, listener) = (Some(telling.channel), Some(started));
+        command.told = Some(Telling { mark: launch.mark, ..telling });
     }
     task.command = Some(command);
     if controls_terminal {
@@ -76,6 +76,9 @@ pub(crate) fn run(
     // Or the end of those inside would never show.
     listening.into_iter().for_each(call::close);
     let child = child?;
+    if plan.filter.user_namespaces {
+        listener.iter().for_each(|listener| listener.belongs_to(child.number));
+    }
     if let Some([outer, inner]) = channel {
         call::close(inner);
         if doors::received(outer).is_some_and(opened) {
@@ -223,6 +226,7 @@ pub(crate) fn task(
         directory: text(directory.as_bytes()),
         command: None,
         channel: -1,
+        telling: -1,
         ruleset: -1,
         doors: None,
         supervisor: call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?,

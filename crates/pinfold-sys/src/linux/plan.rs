@@ -1,7 +1,7 @@
 //! The plans of this system, under the names that the library uses everywhere.
 
 use pinfold_policy::explain;
-use pinfold_policy::plan::linux::PROXY_PORT;
+use pinfold_policy::plan::linux::{self, PROXY_PORT};
 
 pub use pinfold_policy::host::LinuxHost as Host;
 pub use pinfold_policy::plan::linux::{Plan, compile};
@@ -25,6 +25,17 @@ pub fn network(plan: &Plan) -> Network {
     }
 }
 
+/// The ports at which every connection comes to the proxy, sorted, when commands have
+/// a network of their own; nothing when theirs is the host's.
+pub fn captured(plan: &Plan) -> Option<&[u16]> {
+    match plan {
+        Plan::Namespaces(plan) if plan.network == linux::Network::Own => {
+            Some(plan.doors.as_ref().map_or(&[], |doors| &doors.captured))
+        }
+        _ => None,
+    }
+}
+
 /// Whether the host may close the mechanism of a plan and leave another.
 pub fn has_fallback(plan: &Plan) -> bool {
     matches!(plan, Plan::Namespaces(_))
@@ -34,3 +45,11 @@ pub fn has_fallback(plan: &Plan) -> bool {
 pub fn is_fallback(plan: &Plan) -> bool {
     matches!(plan, Plan::Landlock(_))
 }
+
+/// Whether files and programs that commands attempt to use can be told of.
+pub fn tells(plan: &Plan) -> bool {
+    !matches!(plan, Plan::Landlock(_))
+}
+
+/// Why not.
+pub const UNTOLD: &str = "landlock has no report of refusals";

@@ -13,9 +13,11 @@ use std::time::Duration;
 use pinfold_policy::plan::linux::{NamespacePlan, Network, Plan};
 
 use super::call::{self, Patience};
+use super::command::Telling;
 use super::commands::{Order, Record, Spawn};
 use super::keeper::Keeper;
 use super::name::text;
+use super::notify::{self, Listener};
 use super::pattern::PatternWatcher;
 use super::raw::Errno;
 use super::shared::{Report, Stage};
@@ -50,6 +52,8 @@ struct Link {
     /// To the first process.
     channel: OwnedFd,
     first: OwnedFd,
+    /// How calls of commands are told of.
+    telling: Option<Telling>,
     commands: Mutex<Commands>,
     answered: Condvar,
 }
@@ -131,12 +135,19 @@ fn supervise(
         Some(_) => Some(call::socketpair().map_err(system("make a channel"))?.map(owned)),
         None => None,
     };
+    let (listener, telling) = place.witness.as_ref().map(notify::listen).transpose()?.unzip();
+    // The number stays that of the first process.
+    let listening = telling.as_ref().map(|telling| owned(telling.channel));
+    task.telling = listening.as_ref().map_or(-1, AsRawFd::as_raw_fd);
     task.doors = plan
         .doors
         .clone()
         .zip(channel.as_ref().map(|pair| pair.each_ref().map(|end| end.as_raw_fd())));
     let child = namespaces::start(&task, plan)?;
-    drop((inner, supervisor));
+    drop((inner, supervisor, listening));
+    if plan.filter.user_namespaces {
+        listener.iter().for_each(|listener| listener.belongs_to(child.number));
+    }
     if let Some([outer, inner]) = channel {
         drop(inner);
         if doors::received(outer.as_raw_fd()).is_some_and(opened) {
@@ -146,6 +157,7 @@ fn supervise(
     let link = Arc::new(Link {
         channel: outer,
         first: owned(child.descriptor),
+        telling,
         commands: Mutex::default(),
         answered: Condvar::new(),
     });
@@ -162,6 +174,8 @@ fn supervise(
     let told: (i32, &mut dyn FnMut()) = (link.channel.as_raw_fd(), &mut || link.attend());
     let exceeded = namespaces::wait(&running, &task, (&mut watcher, &mut patterns), &keeper, told);
     let ended = namespaces::finish(&task, child, exceeded, &place.directory);
+    // What was attempted last is told as well.
+    listener.into_iter().for_each(Listener::join);
     link.attend();
     link.close();
     if task.ruleset >= 0 {
@@ -260,6 +274,8 @@ impl Session {
             Standard::Descriptors(given) => (None, Some(given.each_ref().map(AsRawFd::as_raw_fd))),
         };
         command.new_group = terminal.is_none();
+        command.told =
+            self.link.telling.clone().map(|telling| Telling { mark: launch.mark, ..telling });
         let directory = text(launch.directory.as_bytes());
         let spawn = Spawn { directory, command, terminal, report: Report::default() };
         let failed = |stage, error| namespaces::failure(None, stage, error, &launch.directory);

@@ -31,12 +31,22 @@ pub fn may(path: &AbsPath, may: May) -> bool {
     match may {
         May::Read => accessible(path, libc::R_OK),
         May::Write => accessible(path, libc::W_OK),
-        May::Own => {
-            let user = effective_user();
-            let found = std::fs::metadata(name::path(path));
-            found.is_ok_and(|found| user == 0 || found.uid() == user)
-        }
+        May::Execute => accessible(path, libc::X_OK),
+        May::Own => owns(path),
+        May::Remove => path.parent().is_some_and(|above| {
+            const STICKY: u32 = 0o1000;
+            let found = std::fs::symlink_metadata(name::path(&above));
+            let sticky = found.is_ok_and(|found| found.mode() & STICKY != 0);
+            accessible(&above, libc::W_OK | libc::X_OK) && (!sticky || owns(&above) || owns(path))
+        }),
     }
+}
+
+/// Whether this process may do what the owner may, links not followed.
+fn owns(path: &AbsPath) -> bool {
+    let user = effective_user();
+    let found = std::fs::symlink_metadata(name::path(path));
+    found.is_ok_and(|found| user == 0 || found.uid() == user)
 }
 
 pub(crate) fn accessible(path: &AbsPath, mode: i32) -> bool {
@@ -48,6 +58,11 @@ pub(crate) fn accessible(path: &AbsPath, mode: i32) -> bool {
 fn effective_user() -> u32 {
     // SAFETY: this call has no precondition.
     unsafe { libc::geteuid() }
+}
+
+/// The process of a thread: reports name processes.
+pub fn process_of(process: i32) -> i32 {
+    process
 }
 
 /// The name of a process; empty when it has ended.

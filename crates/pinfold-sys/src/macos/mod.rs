@@ -6,7 +6,7 @@ pub mod plan;
 
 pub use crate::portable::entry::{command_line, prefault};
 pub use crate::portable::run::{door, run};
-pub use crate::portable::{neighbour, session, socket, terminal};
+pub use crate::portable::{neighbour, session, socket, terminal, view};
 pub use doctor::doctor;
 
 use std::os::fd::{AsFd, BorrowedFd};

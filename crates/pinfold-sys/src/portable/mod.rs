@@ -8,6 +8,7 @@ pub(crate) mod run;
 pub mod session;
 pub mod socket;
 pub mod terminal;
+pub mod view;
 
 pub use glob::matches as glob_matches;
 

@@ -36,9 +36,14 @@ pub fn may(path: &AbsPath, may: May) -> bool {
     let place = name::path(path);
     match may {
         _ if is_directory(path) => true,
-        May::Read => File::open(place).is_ok(),
-        May::Write | May::Own => OpenOptions::new().append(true).open(place).is_ok(),
+        May::Read | May::Execute => File::open(place).is_ok(),
+        May::Write | May::Own | May::Remove => OpenOptions::new().append(true).open(place).is_ok(),
     }
+}
+
+/// The process of a thread: reports name processes.
+pub fn process_of(process: i32) -> i32 {
+    process
 }
 
 /// The name of a process: only reports of attempts ask, and there are none.

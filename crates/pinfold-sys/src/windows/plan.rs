@@ -23,6 +23,12 @@ pub fn network(plan: &Plan) -> Network {
     }
 }
 
+/// The ports at which every connection comes to the proxy, when commands have a
+/// network of their own: they have the host's.
+pub fn captured(_plan: &Plan) -> Option<&[u16]> {
+    None
+}
+
 /// Whether the host may close the mechanism of a plan and leave another: there is
 /// one mechanism only.
 pub fn has_fallback(_plan: &Plan) -> bool {
@@ -33,3 +39,11 @@ pub fn has_fallback(_plan: &Plan) -> bool {
 pub fn is_fallback(_plan: &Plan) -> bool {
     false
 }
+
+/// Whether files and programs that commands attempt to use can be told of.
+pub fn tells(_plan: &Plan) -> bool {
+    false
+}
+
+/// Why not.
+pub const UNTOLD: &str = "this version does not hear of refusals on this system";

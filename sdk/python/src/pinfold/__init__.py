@@ -5,10 +5,12 @@ unix socket. A :class:`Session` is a sandbox that stays; a :class:`Process` is a
 """
 
 from ._client import (
+    Allow,
     Chunk,
     Client,
     Completed,
     ConfigurationError,
+    Denial,
     Ended,
     Entry,
     LimitError,
@@ -21,10 +23,12 @@ from ._client import (
 )
 
 __all__ = [
+    "Allow",
     "Chunk",
     "Client",
     "Completed",
     "ConfigurationError",
+    "Denial",
     "Ended",
     "Entry",
     "LimitError",

@@ -77,11 +77,71 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Allow:
+    """The smallest rule that would allow something, as an option of ``pinfold run``."""
+
+    option: str
+    value: str
+
+    @property
+    def parameter(self) -> str:
+        """The list of :meth:`Client.start_session` that takes the value."""
+        return "unix_sockets" if self.option == "allow-unix-socket" else self.option
+
+
+@dataclass(frozen=True)
+class Denial:
+    """What the sandbox refused, though the user could have done it outside.
+
+    ``kind`` is ``path``, ``socket`` or ``host``; ``secret`` marks places where credentials are
+    kept, which no program should open by itself.
+    """
+
+    sequence: int
+    process: str | None
+    program: str | None
+    attempted: str
+    kind: str
+    target: str
+    count: int
+    rule: str
+    origin: str | None
+    allow: Allow | None
+    secret: bool
+
+
+def _denials(given: Sequence[Mapping[str, Any]]) -> tuple[Denial, ...]:
+    def denial(one: Mapping[str, Any]) -> Denial:
+        allow = one["allow"]
+        return Denial(
+            sequence=one["seq"],
+            allow=None if allow is None else Allow(allow["option"], allow["value"]),
+            **{
+                name: one[name]
+                for name in (
+                    "process",
+                    "program",
+                    "attempted",
+                    "kind",
+                    "target",
+                    "count",
+                    "rule",
+                    "origin",
+                    "secret",
+                )
+            },
+        )
+
+    return tuple(denial(one) for one in given)
+
+
+@dataclass(frozen=True)
 class Ended:
     """How a process ended. ``code`` mirrors a death by signal *n* as 128 + *n*."""
 
     code: int
     signal: int | None
+    denials: tuple[Denial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +151,7 @@ class Completed:
     code: int
     stdout: bytes
     stderr: bytes
+    denials: tuple[Denial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,9 +302,15 @@ class Client:
         net: Sequence[str] = (),
         environment: Sequence[str] = (),
         allow_gaps: Sequence[str] = (),
+        unix_sockets: Sequence[str] = (),
+        denials: str | None = None,
         keep: bool = False,
     ) -> Session:
-        """Starts a session; the lists are as the options of ``pinfold run``."""
+        """Starts a session; the lists are as the options of ``pinfold run``.
+
+        ``denials`` says how closely refusals are looked for: ``off``, ``cheap``, ``writes``,
+        ``opens`` or ``all``.
+        """
         described = await self.call(
             "session/start",
             name=name,
@@ -256,6 +323,8 @@ class Client:
             net=list(net),
             environment=list(environment),
             allow_gaps=list(allow_gaps),
+            unix_sockets=list(unix_sockets),
+            denials=denials,
             keep=keep,
         )
         return Session(self, described)
@@ -322,7 +391,8 @@ class Session:
         if sending is not None:
             await asyncio.gather(sending, return_exceptions=True)
         ended = await process.wait()
-        return Completed(ended.code, b"".join(streams["stdout"]), b"".join(streams["stderr"]))
+        stdout, stderr = b"".join(streams["stdout"]), b"".join(streams["stderr"])
+        return Completed(ended.code, stdout, stderr, ended.denials)
 
     async def attach(self, process: str, after: int = 0) -> Process:
         """Comes (back) to a process, and to its output after a chunk."""
@@ -334,6 +404,14 @@ class Session:
         """The verdict for a path, URL, host or variable, as ``pinfold explain`` has it."""
         answer = await self._client.call("session/explain", session=self.session, thing=thing)
         return str(answer["text"])
+
+    async def denials(
+        self, process: str | None = None, since: int = 0
+    ) -> tuple[Denial, ...]:
+        """What was refused, in order: to one process or to all, from a sequence number on."""
+        parameters = {"session": self.session, "process": process, "from": since}
+        answer = await self._client.call("session/denials", **parameters)
+        return _denials(answer["denials"])
 
     async def read_file(self, path: str) -> bytes:
         """A whole file, as a command of the session sees it."""
@@ -392,7 +470,8 @@ class Process:
                 await self._room.wait()
         elif method == "process/ended":
             status = parameters["status"]
-            self._finish(Ended(parameters["code"], status.get("signaled")))
+            denials = _denials(parameters.get("denials", ()))
+            self._finish(Ended(parameters["code"], status.get("signaled"), denials))
 
     def _finish(self, ended: Ended | None) -> None:
         self._ended = self._ended or ended

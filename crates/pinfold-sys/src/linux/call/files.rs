@@ -30,6 +30,22 @@ pub(crate) fn openat2_no_links(
     reads(libc::SYS_openat2, arguments(given)).map(|fd| fd as Descriptor)
 }
 
+/// Opens a path as if `root` was the root directory, for links as well.
+pub(crate) fn openat2_in_root(root: Descriptor, name: &CStr, flags: i32) -> Outcome<Descriptor> {
+    const RESOLVE_IN_ROOT: u64 = 0x10;
+    let how = OpenHow { flags: flags as u64, mode: 0, resolve: RESOLVE_IN_ROOT };
+    let given = [flag(root), path(name), pointer(&how), size_of::<OpenHow>()];
+    reads(libc::SYS_openat2, arguments(given)).map(|fd| fd as Descriptor)
+}
+
+/// The target of a link: of the one at `name`, or with an empty name of the one
+/// that `directory` is open on. Longer ones are cut off.
+pub(crate) fn readlinkat(directory: Descriptor, name: &CStr, target: &mut [u8]) -> Outcome<usize> {
+    let given = [flag(directory), path(name), target.as_mut_ptr() as usize, target.len()];
+    // SAFETY: the kernel writes at most `target.len()` bytes into the buffer.
+    unsafe { call(libc::SYS_readlinkat, arguments(given)) }
+}
+
 /// Opens a path, following links, with the mode for a file it creates.
 pub(crate) fn openat(directory: Descriptor, name: &CStr, flags: i32) -> Outcome<Descriptor> {
     let given = [flag(directory), path(name), flags as usize, 0o600];
@@ -94,12 +110,17 @@ pub(crate) fn mode_of(name: &CStr) -> Outcome<u32> {
 
 /// Whether a descriptor is open on a directory.
 pub(crate) fn is_directory(opened: Descriptor) -> Outcome<bool> {
+    kind_of(opened).map(|kind| kind == libc::S_IFDIR)
+}
+
+/// The type, `S_IFMT` of the mode, of what a descriptor is open on.
+pub(crate) fn kind_of(opened: Descriptor) -> Outcome<u32> {
     // SAFETY: `stat` is integers only, all zero is a value of it.
     let mut found: libc::stat = unsafe { std::mem::zeroed() };
     let given = [flag(opened), std::ptr::from_mut(&mut found) as usize];
     // SAFETY: the kernel writes one `stat`.
     unsafe { call(libc::SYS_fstat, arguments(given)) }?;
-    Ok(found.st_mode & libc::S_IFMT == libc::S_IFDIR)
+    Ok(found.st_mode & libc::S_IFMT)
 }
 
 /// Whether the effective user may do what `mode` says: `faccessat2(2)`.

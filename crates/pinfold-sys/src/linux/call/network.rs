@@ -43,6 +43,12 @@ pub(crate) fn peer_descriptor(socket: Descriptor) -> Outcome<Descriptor> {
     option(socket, SO_PEERPIDFD, &mut descriptor).map(|()| descriptor)
 }
 
+/// `SOCK_STREAM` or another: `SO_TYPE` of `socket(7)`.
+pub(crate) fn socket_kind(socket: Descriptor) -> Outcome<i32> {
+    let mut kind = 0;
+    option(socket, libc::SO_TYPE, &mut kind).map(|()| kind)
+}
+
 /// `getsockopt(2)` into a value of plain integers.
 fn option<T: Copy>(socket: Descriptor, name: i32, value: &mut T) -> Outcome<()> {
     let mut length = size_of::<T>() as u32;

@@ -69,6 +69,14 @@ pub(crate) struct Told {
     pub(crate) arguments: [u64; 6],
 }
 
+/// Has the process that waits and the one that hears of it run in turn, on one
+/// processor: `SECCOMP_IOCTL_NOTIF_SET_FLAGS`. Kernels before 6.6 cannot.
+pub(crate) fn take_turns(listener: Descriptor) -> Outcome<()> {
+    const SET_FLAGS: usize = 0x4008_2104;
+    const SYNC_WAKE_UP: usize = 1;
+    numbers(libc::SYS_ioctl, [flag(listener), SET_FLAGS, SYNC_WAKE_UP]).map(drop)
+}
+
 /// Waits for the next call: `SECCOMP_IOCTL_NOTIF_RECV`.
 pub(crate) fn next_told(listener: Descriptor) -> Outcome<Told> {
     const RECEIVE: usize = 0xc050_2100;
@@ -165,6 +173,12 @@ pub(crate) fn default_signal(signal: i32) {
     let action = [0usize; 4];
     let given = [flag(signal), pointer(&action), 0, size_of::<u64>()];
     let _ = reads(libc::SYS_rt_sigaction, arguments(given));
+}
+
+/// A copy of a descriptor of another process: `pidfd_getfd(2)`.
+pub(crate) fn pidfd_getfd(pidfd: Descriptor, number: Descriptor) -> Outcome<Descriptor> {
+    let given = [flag(pidfd), flag(number), 0];
+    numbers(libc::SYS_pidfd_getfd, given).map(|fd| fd as Descriptor)
 }
 
 /// `pidfd_send_signal(2)` to the whole process group; kernels before 6.9 refuse.

@@ -140,17 +140,34 @@ pub fn is_directory(path: &AbsPath) -> bool {
 
 /// Whether this process may do that; never when it does not exist.
 pub fn may(path: &AbsPath, may: May) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let name = super::name::c_path(path);
+    let accessible = |mode| call::accessible(&text(path.as_bytes()), mode);
     match may {
-        May::Read => super::call::accessible(&name, libc::R_OK),
-        May::Write => super::call::accessible(&name, libc::W_OK),
-        May::Own => {
-            let (user, _) = super::call::identity();
-            let found = std::fs::metadata(super::name::os_path(path));
-            found.is_ok_and(|found| user == 0 || found.uid() == user)
-        }
+        May::Read => accessible(libc::R_OK),
+        May::Write => accessible(libc::W_OK),
+        May::Execute => accessible(libc::X_OK),
+        May::Own => owns(path),
+        May::Remove => path.parent().is_some_and(|above| {
+            let sticky =
+                call::mode_of(&text(above.as_bytes())).is_ok_and(|mode| mode & libc::S_ISVTX != 0);
+            call::accessible(&text(above.as_bytes()), libc::W_OK | libc::X_OK)
+                && (!sticky || owns(&above) || owns(path))
+        }),
     }
+}
+
+/// Whether this process may do what the owner may, links not followed.
+fn owns(path: &AbsPath) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (user, _) = call::identity();
+    let found = std::fs::symlink_metadata(super::name::os_path(path));
+    found.is_ok_and(|found| user == 0 || found.uid() == user)
+}
+
+/// The process of a thread.
+pub fn process_of(thread: i32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    group.and_then(|group| group.trim().parse().ok()).unwrap_or(thread)
 }
 
 /// The name of a process; empty when it has ended.
