@@ -344,3 +344,29 @@ fn clients_that_vanish_or_read_nothing_do_not_disturb_others() {
     talk.result("shutdown", json!({}));
     server.0.wait().unwrap();
 }
+
+#[test]
+fn many_sessions_share_what_the_kernel_has_few_of() {
+    // More than fs.inotify.max_user_instances (128), and each looks after names that
+    // do not exist and after a pattern.
+    let world = World::new("serve-many-sessions");
+    let mut talk = Talk::start(&world);
+    talk.initialize();
+    let mut sessions = Vec::new();
+    for _ in 0..140 {
+        let started = talk.result("session/start", json!({ "deny": ["**/*.pem"] }));
+        sessions.push(started["session"].as_str().unwrap().to_owned());
+    }
+    let last = sessions.last().unwrap().clone();
+    for session in &sessions[..139] {
+        talk.result("session/stop", json!({ "session": session }));
+    }
+    // The one that is left is still looked after.
+    let script = "mkdir .vscode deep; echo key >deep/a.pem; sleep 1; cat deep/a.pem";
+    let process = talk.spawn(&last, &["sh", "-c", script], json!({}));
+    let ended = talk.result("process/wait", json!({ "process": process }));
+    assert_ne!(ended["code"], 0, "the pattern must hold");
+    assert_eq!(talk.output(&process, "stdout"), "");
+    talk.result("session/stop", json!({ "session": last }));
+    assert!(!world.path(".vscode").exists());
+}

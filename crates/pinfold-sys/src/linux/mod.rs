@@ -12,6 +12,7 @@ pub mod facts;
 mod family;
 mod filter;
 mod init;
+mod inotify;
 mod keeper;
 mod landlock;
 mod name;

@@ -65,8 +65,8 @@ pub(crate) fn run(
     let keeper = Keeper { directory: launch.kept.as_ref() };
     let mut watcher = Watcher::start(&plan.watches, &keeper, Told::BySignals)
         .map_err(system("watch protected paths"))?;
-    let mut patterns =
-        PatternWatcher::new(&plan.patterns).map_err(system("watch for new matches"))?;
+    let mut patterns = PatternWatcher::new(&plan.patterns, Told::BySignals)
+        .map_err(system("watch for new matches"))?;
     let channel = match &plan.doors {
         Some(_) => Some(call::socketpair().map_err(system("make a channel"))?),
         None => None,

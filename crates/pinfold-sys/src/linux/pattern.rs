@@ -13,10 +13,11 @@ use pinfold_policy::glob::Matcher;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{Appears, Pattern};
 
-use super::call;
+use super::inotify::Inotify;
 use super::keeper::{CoverInside, Keeper};
 use super::name::{c_path, os_path};
 use super::raw::Errno;
+use super::watch::Told;
 use crate::seam::{Appeared, Handling};
 
 /// Directories deeper than this are not entered.
@@ -24,7 +25,7 @@ const DEEPEST: usize = 512;
 
 /// The patterns of one run.
 pub(crate) struct PatternWatcher {
-    inotify: i32,
+    inotify: Inotify,
     patterns: Vec<(Matcher, Pattern)>,
     directories: HashMap<i32, AbsPath>,
     /// Whether the kernel's limit on watches has been met, and said.
@@ -40,8 +41,12 @@ pub(crate) struct Found<'a> {
 
 impl PatternWatcher {
     /// Prepares; nothing is watched before [`PatternWatcher::begin`].
-    pub(crate) fn new(patterns: &[Pattern]) -> Result<PatternWatcher, Errno> {
-        let inotify = if patterns.is_empty() { -1 } else { call::inotify_init()? };
+    pub(crate) fn new(patterns: &[Pattern], told: Told) -> Result<PatternWatcher, Errno> {
+        let inotify = match told {
+            _ if patterns.is_empty() => Inotify::Nothing,
+            Told::BySignals => Inotify::own()?,
+            Told::ByDescriptor => Inotify::shared()?,
+        };
         let patterns =
             patterns.iter().map(|pattern| (Matcher::new(&pattern.glob), pattern.clone())).collect();
         Ok(PatternWatcher { inotify, patterns, directories: HashMap::new(), full: false })
@@ -49,7 +54,7 @@ impl PatternWatcher {
 
     /// Ready for reading when something has appeared; -1 for none.
     pub(crate) fn descriptor(&self) -> i32 {
-        self.inotify
+        self.inotify.descriptor()
     }
 
     /// Watches every directory that could hold a match.
@@ -65,7 +70,7 @@ impl PatternWatcher {
 
     /// Handles everything that has appeared since the last time.
     pub(crate) fn handle(&mut self, found: &mut Found<'_>) {
-        for (number, name) in read_events(self.inotify) {
+        for (number, name) in self.inotify.events() {
             let Some(path) = self.directories.get(&number).and_then(|dir| dir.join(&name).ok())
             else {
                 continue;
@@ -117,7 +122,7 @@ impl PatternWatcher {
     }
 
     fn watch(&mut self, directory: &AbsPath, found: &mut Found<'_>) -> bool {
-        match call::inotify_add_watch(self.inotify, &c_path(directory)) {
+        match self.inotify.add(&c_path(directory)) {
             Ok(number) => {
                 self.directories.insert(number, directory.clone());
                 true
@@ -139,36 +144,6 @@ impl PatternWatcher {
     }
 }
 
-/// The number of a watch and a name in its directory.
-type Event = (i32, Vec<u8>);
-
-/// The events that are waiting: number of the watch and name in it.
-fn read_events(inotify: i32) -> Vec<Event> {
-    let mut events = Vec::new();
-    let mut buffer = [0u8; 8192];
-    while let Ok(length) = call::read(inotify, &mut buffer) {
-        if length == 0 {
-            break;
-        }
-        let mut rest = buffer.get(..length).unwrap_or_default();
-        while let Some((event, after)) = parse(rest) {
-            rest = after;
-            events.push(event);
-        }
-    }
-    events.dedup();
-    events
-}
-
-/// Takes one `struct inotify_event` off the front of `bytes`.
-fn parse(bytes: &[u8]) -> Option<(Event, &[u8])> {
-    let word = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-    let length = word(12)? as usize;
-    let name = bytes.get(16..16 + length)?;
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    Some(((word(0)? as i32, name[..end].to_vec()), &bytes[16 + length..]))
-}
-
 /// Whether what is in a directory was there before the run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum New {
@@ -179,13 +154,5 @@ enum New {
 fn handle_match(path: &AbsPath, appears: Appears, found: &mut Found<'_>) {
     if let Some(handling) = found.keeper.handle(path, appears, found.cover) {
         found.appeared.push(Appeared { path: path.clone(), handling });
-    }
-}
-
-impl Drop for PatternWatcher {
-    fn drop(&mut self) {
-        if self.inotify >= 0 {
-            call::close(self.inotify);
-        }
     }
 }

@@ -129,8 +129,8 @@ fn supervise(
     let keeper = Keeper { directory: place.kept.as_ref() };
     let mut watcher = Watcher::start(&plan.watches, &keeper, Told::ByDescriptor)
         .map_err(system("watch protected paths"))?;
-    let mut patterns =
-        PatternWatcher::new(&plan.patterns).map_err(system("watch for new matches"))?;
+    let mut patterns = PatternWatcher::new(&plan.patterns, Told::ByDescriptor)
+        .map_err(system("watch for new matches"))?;
     let channel = match &plan.doors {
         Some(_) => Some(call::socketpair().map_err(system("make a channel"))?.map(owned)),
         None => None,

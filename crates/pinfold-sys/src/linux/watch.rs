@@ -16,6 +16,7 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::Watch;
 
 use super::call;
+use super::inotify::Inotify;
 use super::keeper::{CoverInside, Keeper};
 use super::name::{c_path, os_path};
 use super::raw::Errno;
@@ -29,8 +30,7 @@ use crate::seam::{Appeared, Handling};
 enum Notices {
     /// A signal with the descriptor of the directory.
     Signals,
-    /// Events on this descriptor.
-    Inotify(i32),
+    Inotify(Inotify),
 }
 
 /// How a watcher may be told of changes.
@@ -70,8 +70,8 @@ impl<'a> Watcher<'a> {
     ) -> Result<Watcher<'a>, Errno> {
         let notices = match told {
             Told::BySignals => Notices::Signals,
-            Told::ByDescriptor if watches.is_empty() => Notices::Inotify(-1),
-            Told::ByDescriptor => Notices::Inotify(call::inotify_init()?),
+            Told::ByDescriptor if watches.is_empty() => Notices::Inotify(Inotify::Nothing),
+            Told::ByDescriptor => Notices::Inotify(Inotify::shared()?),
         };
         let mut watcher = Watcher {
             watches,
@@ -93,9 +93,9 @@ impl<'a> Watcher<'a> {
 
     /// Ready for reading when a directory has changed; -1 when signals tell.
     pub(crate) fn descriptor(&self) -> i32 {
-        match self.notices {
+        match &self.notices {
             Notices::Signals => -1,
-            Notices::Inotify(descriptor) => descriptor,
+            Notices::Inotify(inotify) => inotify.descriptor(),
         }
     }
 
@@ -105,8 +105,8 @@ impl<'a> Watcher<'a> {
             return Ok(());
         }
         let name = c_path(directory);
-        let number = match self.notices {
-            Notices::Inotify(descriptor) => call::inotify_add_watch(descriptor, &name)?,
+        let number = match &mut self.notices {
+            Notices::Inotify(inotify) => inotify.add(&name)?,
             Notices::Signals => {
                 let descriptor = call::open_directory(&name)?;
                 match call::notify_by_signal(descriptor) {
@@ -114,9 +114,10 @@ impl<'a> Watcher<'a> {
                     Err(_) if self.directories.is_empty() => {
                         // A kernel without dnotify.
                         call::close(descriptor);
-                        let inotify = call::inotify_init()?;
+                        let mut inotify = Inotify::own()?;
+                        let number = inotify.add(&name)?;
                         self.notices = Notices::Inotify(inotify);
-                        call::inotify_add_watch(inotify, &name)?
+                        number
                     }
                     Err(error) => return Err(error),
                 }
@@ -129,10 +130,9 @@ impl<'a> Watcher<'a> {
     /// Looks at everything that is waited for in the directories that changed;
     /// at everything when it is not known which did.
     pub(crate) fn handle(&mut self, changed: &[i32], cover: CoverInside<'_>) {
-        let mut numbers: Vec<i32> = match self.notices {
-            Notices::Inotify(descriptor) => {
-                let mut buffer = [0u8; 4096];
-                while call::read(descriptor, &mut buffer).is_ok_and(|length| length > 0) {}
+        let mut numbers: Vec<i32> = match &mut self.notices {
+            Notices::Inotify(inotify) => {
+                let _ = inotify.events();
                 self.directories.keys().copied().collect()
             }
             // The queue of signals was full: any directory may have changed.
@@ -185,10 +185,8 @@ impl<'a> Watcher<'a> {
 
 impl Drop for Watcher<'_> {
     fn drop(&mut self) {
-        match self.notices {
-            Notices::Inotify(-1) => {}
-            Notices::Inotify(descriptor) => call::close(descriptor),
-            Notices::Signals => self.directories.keys().for_each(|number| call::close(*number)),
+        if matches!(self.notices, Notices::Signals) {
+            self.directories.keys().for_each(|number| call::close(*number));
         }
     }
 }

@@ -111,6 +111,11 @@ pub(crate) fn inotify_add_watch(inotify: Descriptor, name: &CStr) -> Outcome<i32
     reads(libc::SYS_inotify_add_watch, arguments(given)).map(|watch| watch as i32)
 }
 
+/// `inotify_rm_watch(2)`.
+pub(crate) fn inotify_rm_watch(inotify: Descriptor, watch: i32) -> Outcome<()> {
+    numbers(libc::SYS_inotify_rm_watch, [flag(inotify), flag(watch)]).map(drop)
+}
+
 /// Opens a directory, to read or to watch it.
 pub(crate) fn open_directory(name: &CStr) -> Outcome<Descriptor> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
