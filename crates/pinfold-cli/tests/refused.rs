@@ -90,6 +90,28 @@ fn a_hidden_socket_of_the_host_is_told_and_the_option_opens_it() {
 }
 
 #[test]
+fn services_that_come_and_go_disturb_no_run() {
+    let world = World::new("refused-come-and-go");
+    let base = world.home();
+    let over = Arc::new(AtomicU32::new(0));
+    let seen = over.clone();
+    let services = std::thread::spawn(move || {
+        while seen.load(SeqCst) == 0 {
+            let sockets: Vec<_> = (0..40).map(|number| base.join(format!("s{number}"))).collect();
+            let bound: Vec<_> = sockets.iter().map(UnixListener::bind).collect();
+            sockets.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            drop(bound);
+        }
+    });
+    for _ in 0..150 {
+        let output = world.pinfold(&["run", "--", "true"]);
+        assert_eq!((output.status, output.stderr.as_str()), (0, ""));
+    }
+    over.store(1, SeqCst);
+    services.join().unwrap();
+}
+
+#[test]
 fn sockets_without_a_path_are_told_when_the_host_has_them() {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::SocketAddr;

@@ -133,6 +133,7 @@ pub fn plan(plan: &Plan) -> String {
             MountKind::Directory => "",
             MountKind::File => " (file)",
             MountKind::Link => " (link)",
+            MountKind::Socket => " (socket)",
         };
         let _ = writeln!(text, "  {action} {}{kind}", mount.path);
     }

@@ -32,11 +32,17 @@ fn one(step: &Step, slots: &Slots) -> Result<(), Errno> {
         }
     };
     match step {
-        Step::Open { path, directory, into } => {
-            hold(into, call::openat2_no_links(libc::AT_FDCWD, path, flags(*directory))?);
+        Step::Open { path, directory, into, need } => {
+            match call::openat2_no_links(libc::AT_FDCWD, path, flags(*directory)) {
+                Ok(descriptor) => hold(into, descriptor),
+                error => tolerate(error.map(drop), *need)?,
+            }
         }
-        Step::OpenUnder { tree, path, directory, into } => {
-            hold(into, call::openat2_no_links(held(tree), path, flags(*directory))?);
+        Step::OpenUnder { tree, path, directory, into, need } => {
+            match call::openat2_no_links(held(tree), path, flags(*directory)) {
+                Ok(descriptor) => hold(into, descriptor),
+                error => tolerate(error.map(drop), *need)?,
+            }
         }
         Step::Clone { from, into } => {
             hold(into, call::open_tree_clone(held(from), c"", RECURSIVE)?);
@@ -69,8 +75,9 @@ fn one(step: &Step, slots: &Slots) -> Result<(), Errno> {
             let attributes = set(libc::MOUNT_ATTR_RDONLY, 0);
             call::mount_setattr(held(tree), c"", call::Depth::Recursive, attributes)?;
         }
-        Step::Attach { tree, point } => {
-            call::move_mount(held(tree), held(point))?;
+        Step::Attach { point, .. } if held(point) < 0 => {}
+        Step::Attach { tree, point, need } => {
+            tolerate(call::move_mount(held(tree), held(point)), *need)?;
         }
         Step::AttachAt { tree, need: Need::IfPresent, .. } if held(tree) < 0 => {}
         Step::AttachAt { tree, path, need } => {

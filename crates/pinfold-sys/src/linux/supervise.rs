@@ -44,6 +44,10 @@ pub fn run(
         Plan::Unconfined => direct::run(launch, signals),
         Plan::Landlock(plan) => landlock::run(plan, launch, signals),
     };
+    if matches!(plan, Plan::Namespaces(plan) if !plan.watches.is_empty()) {
+        // What changed after the last look would end this process.
+        [call::DIRECTORY_CHANGED, libc::SIGIO].into_iter().for_each(call::discard_pending);
+    }
     call::sigprocmask(signals);
     ended
 }

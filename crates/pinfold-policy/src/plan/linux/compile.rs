@@ -241,7 +241,7 @@ impl<'a> Compiler<'a> {
         let rules = &self.profile.network.unix_sockets;
         let opened = |path: &AbsPath| rules.iter().any(|rule| rule.allow && rule.path == *path);
         for socket in self.host.sockets.iter().filter(|socket| !opened(socket)) {
-            self.point(socket, Access::Deny, MountKind::File);
+            self.point(socket, Access::Deny, MountKind::Socket);
         }
         for rule in rules.iter().filter(|rule| rule.allow) {
             match self.host.paths.get(&rule.path) {

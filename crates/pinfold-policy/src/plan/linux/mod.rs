@@ -75,6 +75,8 @@ pub enum MountKind {
     File,
     /// A symbolic link, mounted on itself so that it cannot be replaced.
     Link,
+    /// A unix socket, which its service may take away before it is mounted.
+    Socket,
 }
 
 /// What a mount does.

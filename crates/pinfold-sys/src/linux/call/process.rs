@@ -175,6 +175,24 @@ pub(crate) fn default_signal(signal: i32) {
     let _ = reads(libc::SYS_rt_sigaction, arguments(given));
 }
 
+/// Takes back what has been sent of a blocked signal, which stays what it was.
+pub(crate) fn discard_pending(signal: i32) {
+    // `struct kernel_sigaction` with `SIG_IGN`, no flags and an empty mask.
+    let ignore = [1usize, 0, 0, 0];
+    let mut before = [0usize; 4];
+    let given = [
+        flag(signal),
+        pointer(&ignore),
+        std::ptr::from_mut(&mut before) as usize,
+        size_of::<u64>(),
+    ];
+    // SAFETY: the kernel reads one action and writes one.
+    if unsafe { call(libc::SYS_rt_sigaction, arguments(given)) }.is_ok() {
+        let given = [flag(signal), pointer(&before), 0, size_of::<u64>()];
+        let _ = reads(libc::SYS_rt_sigaction, arguments(given));
+    }
+}
+
 /// A copy of a descriptor of another process: `pidfd_getfd(2)`.
 pub(crate) fn pidfd_getfd(pidfd: Descriptor, number: Descriptor) -> Outcome<Descriptor> {
     let given = [flag(pidfd), flag(number), 0];

@@ -20,6 +20,7 @@
 //! directory meanwhile makes the set-up fail and opens no hole.
 
 mod devices;
+mod points;
 
 use std::ffi::{CStr, CString};
 
@@ -28,6 +29,7 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{Mount, MountAction, MountKind, NamespacePlan, Root};
 
 use Need::{IfPresent, Required};
+use points::{Point, make_point};
 
 /// Where an operation leaves a descriptor for later ones.
 pub(crate) type Slot = usize;
@@ -42,9 +44,9 @@ const FEW: usize = 64;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Opens a path of the host without following a link.
-    Open { path: CString, directory: bool, into: Slot },
+    Open { path: CString, directory: bool, into: Slot, need: Need },
     /// The same, below a tree that was cloned and attached.
-    OpenUnder { tree: Slot, path: CString, directory: bool, into: Slot },
+    OpenUnder { tree: Slot, path: CString, directory: bool, into: Slot, need: Need },
     /// Clones what `from` is open on, with the mounts below it.
     Clone { from: Slot, into: Slot },
     /// Clones the mounts at a path that only root of the host can change.
@@ -67,8 +69,8 @@ pub(crate) enum Step {
     ReadOnly { tree: Slot },
     /// Makes a tree and every mount in it read-only.
     ReadOnlyWhole { tree: Slot },
-    /// Attaches a tree.
-    Attach { tree: Slot, point: Slot },
+    /// Attaches a tree, unless nothing was there to open.
+    Attach { tree: Slot, point: Slot, need: Need },
     /// Attaches a tree at a path that only root of the host can change.
     AttachAt { tree: Slot, path: CString, need: Need },
     /// Binds one such path to another.
@@ -188,7 +190,7 @@ impl Builder<'_> {
             let (directory, file) = (self.slot(), self.slot());
             for (name, slot) in [("d", directory), ("f", file)] {
                 let path = text(scratch_path(name));
-                self.attach.push(Step::Open { path, directory: false, into: slot });
+                self.attach.push(Step::Open { path, directory: false, into: slot, need: Required });
             }
             self.masks = Some((directory, file));
         }
@@ -263,7 +265,7 @@ impl Builder<'_> {
         };
         let path = text(mount.path.as_bytes());
         let directory = mount.kind == MountKind::Directory;
-        steps.push(Step::Open { path, directory, into: source });
+        steps.push(Step::Open { path, directory, into: source, need: Required });
         steps.push(Step::Clone { from: source, into: tree });
         if unsealed {
             // The seal has left everything as it was.
@@ -275,7 +277,7 @@ impl Builder<'_> {
             }
             self.attach_below(index, tree);
         } else {
-            self.attach.push(Step::Attach { tree, point: source });
+            self.attach.push(Step::Attach { tree, point: source, need: Required });
             self.close(source);
         }
         self.placed(Placed { index, tree, scratch: None });
@@ -313,7 +315,12 @@ impl Builder<'_> {
             }
             self.private.push(Step::Bind { from: path, to: to.clone(), need: Required });
             if self.has_mounts_below(index) {
-                self.attach.push(Step::Open { path: to, directory: true, into: tree });
+                self.attach.push(Step::Open {
+                    path: to,
+                    directory: true,
+                    into: tree,
+                    need: Required,
+                });
             }
         } else {
             self.private.push(Step::CloneAt { path, into: tree, need: Required });
@@ -344,11 +351,12 @@ impl Builder<'_> {
     fn attach_below(&mut self, index: usize, tree: Slot) {
         let mount = self.mounts[index];
         let directory = mount.kind == MountKind::Directory;
+        let need = if mount.kind == MountKind::Socket { IfPresent } else { Required };
         let point = self.slot();
         let Some((above, relative, scratch)) = self.place(mount) else {
             let path = text(mount.path.as_bytes());
-            self.attach.push(Step::Open { path, directory, into: point });
-            self.attach.push(Step::Attach { tree, point });
+            self.attach.push(Step::Open { path, directory, into: point, need });
+            self.attach.push(Step::Attach { tree, point, need });
             self.close(point);
             return;
         };
@@ -358,8 +366,8 @@ impl Builder<'_> {
             make_point(&mut self.make, &base, relative, Point { mode, kind: mount.kind });
         }
         let path = text(relative);
-        self.attach.push(Step::OpenUnder { tree: above, path, directory, into: point });
-        self.attach.push(Step::Attach { tree, point });
+        self.attach.push(Step::OpenUnder { tree: above, path, directory, into: point, need });
+        self.attach.push(Step::Attach { tree, point, need });
         self.close(point);
     }
 
@@ -453,29 +461,6 @@ impl Builder<'_> {
 enum Moment {
     BeforeSeal,
     AfterSeal,
-}
-
-/// A mount point to be made.
-struct Point {
-    mode: u32,
-    kind: MountKind,
-}
-
-/// Makes `relative` and the directories that lead to it below `base`.
-fn make_point(steps: &mut Vec<Step>, base: &str, relative: &[u8], point: Point) {
-    let mut path = base.as_bytes().to_vec();
-    let mut names = relative.split(|byte| *byte == b'/').peekable();
-    while let Some(name) = names.next() {
-        path.push(b'/');
-        path.extend_from_slice(name);
-        let path = text(path.clone());
-        let last = names.peek().is_none();
-        steps.push(if last && point.kind != MountKind::Directory {
-            Step::MakeFile { path, mode: 0o444 }
-        } else {
-            Step::MakeDirectory { path, mode: point.mode }
-        });
-    }
 }
 
 fn bind(from: CString, to: impl Into<Vec<u8>>) -> Step {
