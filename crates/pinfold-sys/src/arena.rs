@@ -3,18 +3,20 @@
 //! A launch makes a few hundred small allocations and then exits. Serving them
 //! from one region that is part of the program spares the system calls and page
 //! faults of a general allocator (a fifth of all calls of a launch, measured).
-//! What does not fit, and everything after the region is used up, goes to the
-//! system's allocator.
+//! What does not fit, and everything after the region is used up, comes from blocks
+//! that are kept (`shelves.rs`), and what is large from the system's allocator.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::shelves::Shelves;
+
 /// Bytes in the region. Pages exist only once they are used.
 const REGION: usize = 256 * 1024;
 
-/// Larger requests go to the system at once.
+/// Larger requests go elsewhere at once.
 const LARGEST: usize = 32 * 1024;
 
 const OUT_OF_MEMORY: &[u8] = b"error: cannot go on: out of memory\n\
@@ -29,6 +31,7 @@ pub struct Arena {
     used: AtomicUsize,
     /// The most that was ever used.
     highest: AtomicUsize,
+    shelves: Shelves,
 }
 
 // SAFETY: parts of the region are handed out once each, by an atomic counter.
@@ -41,6 +44,7 @@ impl Arena {
             region: Region(UnsafeCell::new([0; REGION])),
             used: AtomicUsize::new(0),
             highest: AtomicUsize::new(0),
+            shelves: Shelves::empty(),
         }
     }
 
@@ -86,13 +90,13 @@ impl Arena {
 }
 
 // SAFETY: `take` returns memory of the region that nothing else has, aligned
-// and large enough; everything else is the system's allocator.
+// and large enough; everything else is the shelves' allocator.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match self.take(layout) {
             Some(pointer) => pointer,
             // SAFETY: the caller's promise is passed on.
-            None => available(unsafe { System.alloc(layout) }),
+            None => available(unsafe { self.shelves.alloc(layout) }),
         }
     }
 
@@ -101,15 +105,15 @@ unsafe impl GlobalAlloc for Arena {
             self.resize_last(pointer, layout, 0);
             return;
         }
-        // SAFETY: it is not of the region, so the system gave it out.
-        unsafe { System.dealloc(pointer, layout) }
+        // SAFETY: it is not of the region, so the shelves gave it out.
+        unsafe { self.shelves.dealloc(pointer, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         let highest = self.highest.load(Relaxed);
         let Some(pointer) = self.take(layout) else {
             // SAFETY: the caller's promise is passed on.
-            return available(unsafe { System.alloc_zeroed(layout) });
+            return available(unsafe { self.shelves.alloc_zeroed(layout) });
         };
         // What has never been handed out is zero, and its pages need not exist.
         let start = (pointer as usize).wrapping_sub(self.base());
@@ -121,8 +125,8 @@ unsafe impl GlobalAlloc for Arena {
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !self.holds(pointer) {
-            // SAFETY: it is not of the region, so the system gave it out.
-            return available(unsafe { System.realloc(pointer, layout, size) });
+            // SAFETY: it is not of the region, so the shelves gave it out.
+            return available(unsafe { self.shelves.realloc(pointer, layout, size) });
         }
         if self.resize_last(pointer, layout, size) {
             return pointer;

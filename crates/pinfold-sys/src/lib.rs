@@ -10,6 +10,7 @@ mod arena;
 mod entry;
 mod git;
 mod seam;
+mod shelves;
 
 #[cfg(target_os = "linux")]
 mod linux;
