@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use pinfold::Caller;
 use pinfold_sys::descriptor::lent;
+use pinfold_sys::session::readable;
 use pinfold_sys::socket::Stream;
-use pinfold_sys::terminal::{self, RESIZED};
+use pinfold_sys::terminal::{self, RESIZED, Signals};
 use pinfold_sys::{name, neighbour};
 use serde_json::{Value, json};
 
@@ -54,6 +55,12 @@ pub(crate) fn session(parsed: &Parsed) -> Result<i32, Failure> {
             "write start, exec, attach, list or stop after it",
         )),
     }
+}
+
+/// A connection to the user's own server.
+fn existing() -> Result<Stream, Failure> {
+    Stream::connect(socket(&Caller::at_root())?)
+        .map_err(|_| failed("there is no session", "start one with \"pinfold session start NAME\""))
 }
 
 /// The socket of the user's own server.
@@ -115,7 +122,7 @@ fn list() -> Result<i32, Failure> {
 
 fn exec(parsed: &Parsed) -> Result<i32, Failure> {
     let [_, name, command @ ..] = &parsed.operands[..] else { return Ok(2) };
-    let mut client = Client::existing()?;
+    let mut client = Client::unready(existing()?)?;
     let detach = parsed.has("detach");
     let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let size = if on_terminal { terminal::size(std::io::stdin()).ok() } else { None };
@@ -123,21 +130,22 @@ fn exec(parsed: &Parsed) -> Result<i32, Failure> {
     let size = if detach { size.or(Some(json!({ "rows": 24, "columns": 80 }))) } else { size };
     let session = name.to_string_lossy();
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    client.call("session/attach", &json!({ "session": session }))?;
     let mut asked = json!({ "session": session, "command": words });
     if let Some(directory) = parsed.text("cd")? {
         asked["directory"] = directory.into();
     }
-    let on_terminal = size.is_some();
+    let given = size.is_none();
     if let Some(size) = size {
         asked["terminal"] = size;
     }
-    let given = !on_terminal;
     asked["descriptors"] = given.into();
-    let process = match given {
-        true => client.call_with_streams("process/start", &asked)?["process"].clone(),
-        false => client.call("process/start", &asked)?["process"].clone(),
-    };
+    // All at once: to wait for each answer would take as long as the command. When one
+    // of them is refused, the last is too, for the same reason.
+    client.post("initialize", &json!({ "protocol": 1 }));
+    client.post("session/attach", &json!({ "session": session }));
+    let started = client.post("process/start", &asked);
+    client.deliver(given)?;
+    let process = client.answer(&started)?["process"].clone();
     let process = process.as_str().unwrap_or_default().to_owned();
     if detach {
         return print(&format!("{process}\n"));
@@ -181,6 +189,8 @@ struct Client {
     reader: BufReader<Stream>,
     writer: Arc<Mutex<Stream>>,
     last: u64,
+    /// Requests that have not been sent yet.
+    posted: Vec<u8>,
     /// Notifications that came before the answer that was waited for.
     earlier: Vec<Value>,
 }
@@ -191,11 +201,7 @@ const INPUT: &str = "input";
 
 impl Client {
     fn existing() -> Result<Client, Failure> {
-        let socket = socket(&Caller::at_root())?;
-        let stream = Stream::connect(socket).map_err(|_| {
-            failed("there is no session", "start one with \"pinfold session start NAME\"")
-        })?;
-        Client::over(stream)
+        Client::over(existing()?)
     }
 
     /// Starts a server when there is none. It ends with its last session.
@@ -230,11 +236,16 @@ impl Client {
     }
 
     fn over(stream: Stream) -> Result<Client, Failure> {
-        let writer = stream.try_clone().map_err(|_| lost())?;
-        let (reader, writer) = (BufReader::new(stream), Arc::new(Mutex::new(writer)));
-        let mut client = Client { reader, writer, last: 0, earlier: Vec::new() };
+        let mut client = Client::unready(stream)?;
         client.call("initialize", &json!({ "protocol": 1 }))?;
         Ok(client)
+    }
+
+    /// A connection on which nothing has been said.
+    fn unready(stream: Stream) -> Result<Client, Failure> {
+        let writer = stream.try_clone().map_err(|_| lost())?;
+        let (reader, writer) = (BufReader::new(stream), Arc::new(Mutex::new(writer)));
+        Ok(Client { reader, writer, last: 0, posted: Vec::new(), earlier: Vec::new() })
     }
 
     fn next(&mut self) -> Result<Value, Failure> {
@@ -244,32 +255,64 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for its answer.
-    fn call(&mut self, method: &str, parameters: &Value) -> Result<Value, Failure> {
-        self.last += 1;
-        let id = Value::from(self.last);
-        send(&self.writer, &id, method, parameters);
-        self.answer(&id)
+    /// The same, and does something about each signal that comes before it.
+    fn next_or(
+        &mut self,
+        signals: Option<&mut Signals>,
+        act: impl Fn(i32),
+    ) -> Result<Value, Failure> {
+        let Some(signals) = signals else { return self.next() };
+        while self.reader.buffer().is_empty() {
+            let waited = [Some(lent(self.reader.get_ref())), Some(signals.descriptor())];
+            let ready = readable(&waited, None).map_err(|_| lost())?;
+            if ready.get(1) == Some(&true)
+                && let Ok(signal) = signals.wait()
+            {
+                act(signal);
+            }
+            if ready.first() == Some(&true) {
+                break;
+            }
+        }
+        self.next()
     }
 
-    /// The same, with the standard streams of this process.
-    fn call_with_streams(&mut self, method: &str, parameters: &Value) -> Result<Value, Failure> {
+    /// Puts a request beside others that are sent together; its identifier.
+    fn post(&mut self, method: &str, parameters: &Value) -> Value {
         self.last += 1;
         let id = Value::from(self.last);
-        let line = format!("{}\n", request(&id, method, parameters));
+        self.posted.extend(request(&id, method, parameters).to_string().into_bytes());
+        self.posted.push(b'\n');
+        id
+    }
+
+    /// Sends what was posted, with the standard streams of this process if they are to
+    /// come along.
+    fn deliver(&mut self, with_streams: bool) -> Result<(), Failure> {
+        let posted = std::mem::take(&mut self.posted);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if !with_streams {
+            // A server that is gone shows where its answers are read.
+            let _ = writer.write_all(&posted);
+            return Ok(());
+        }
         // The first byte carries them; the rest may be too long for one message.
-        let (first, rest) = line.as_bytes().split_at(1);
+        let (first, rest) = posted.split_at(1);
         let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let streams = [lent(&input), lent(&output), lent(&error)];
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         neighbour::send(lent(&*writer), first, &streams)
             .and_then(|()| writer.write_all(rest))
             .map_err(|error| {
                 let why = pinfold_sys::describe(error.raw_os_error().unwrap_or_default());
                 let hint = "open standard input, output and error";
                 failed(&format!("cannot pass the streams on: {why}"), hint)
-            })?;
-        drop(writer);
+            })
+    }
+
+    /// Sends a request and waits for its answer.
+    fn call(&mut self, method: &str, parameters: &Value) -> Result<Value, Failure> {
+        let id = self.post(method, parameters);
+        self.deliver(false)?;
         self.answer(&id)
     }
 
@@ -292,15 +335,9 @@ impl Client {
     fn join(mut self, process: &str, streams: Streams) -> Result<i32, Failure> {
         let on_terminal = streams == Streams::Terminal;
         let raw = if on_terminal { terminal::raw(std::io::stdin()).ok() } else { None };
-        let signals = terminal::signals().ok();
-        if let Some(mut signals) = signals {
-            let (writer, process) = (self.writer.clone(), process.to_owned());
-            std::thread::spawn(move || {
-                while let Ok(signal) = signals.wait() {
-                    pass_on(&writer, &process, signal);
-                }
-            });
-        }
+        let mut signals = terminal::signals().ok();
+        let writer = self.writer.clone();
+        let on_signal = |signal| pass_on(&writer, process, signal);
         let (acknowledge, acknowledged) = mpsc::channel();
         let (writer, target) = (self.writer.clone(), process.to_owned());
         if streams != Streams::Given {
@@ -310,7 +347,7 @@ impl Client {
         loop {
             let message = match earlier.next() {
                 Some(message) => message,
-                None => match self.next() {
+                None => match self.next_or(signals.as_mut(), on_signal) {
                     Ok(message) => message,
                     Err(lost) => {
                         drop(raw);

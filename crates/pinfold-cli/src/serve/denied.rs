@@ -1,6 +1,7 @@
 //! What the sandbox of a session refused, as messages.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Weak};
 
 use pinfold::policy::path::Quoted;
@@ -82,17 +83,24 @@ impl Room {
 /// Takes denials to those who are in a room: commands do not wait for them.
 pub(super) struct Messenger {
     denials: Receiver<Denial>,
+    /// How many have not been taken yet, at most [`MOST_OF_SESSION`].
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Messenger {
     /// One, and who tells it.
     pub(super) fn new() -> (Messenger, DenialObserver) {
-        let (told, denials): (SyncSender<Denial>, _) = sync_channel(MOST_OF_SESSION);
+        let (told, denials) = mpsc::channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counted = waiting.clone();
         let observer = move |denial: &Denial| {
             // Those who do not read can still ask.
-            let _ = told.try_send(denial.clone());
+            if counted.fetch_add(1, SeqCst) >= MOST_OF_SESSION || told.send(denial.clone()).is_err()
+            {
+                counted.fetch_sub(1, SeqCst);
+            }
         };
-        (Messenger { denials }, Arc::new(observer))
+        (Messenger { denials, waiting }, Arc::new(observer))
     }
 
     /// Works until the session has ended.
@@ -101,6 +109,7 @@ impl Messenger {
         // Without a thread, those who want to know can still ask.
         let _ = thread.spawn(move || {
             for denial in self.denials {
+                self.waiting.fetch_sub(1, SeqCst);
                 let Some(room) = room.upgrade() else { return };
                 room.notify(
                     "session/denied",

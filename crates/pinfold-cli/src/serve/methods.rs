@@ -18,6 +18,7 @@ use super::message::{
 };
 use super::process::{self, KEPT};
 use super::sessions::{LINGER, PROCESSES, SESSIONS, Server};
+use super::workers;
 
 /// The longest that `process/read` waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -65,10 +66,9 @@ pub(super) fn answer(
             act();
         }
         Reply::Later(act) => {
-            let thread = std::thread::Builder::new().name(String::from("pinfold-answer"));
             // Without a thread, the answer never comes; the client sees that the
             // server is at its end when the connection is closed.
-            if thread.spawn(move || respond(act())).is_err() {
+            if workers::perform(move || respond(act())).is_err() {
                 connection.lose();
             }
         }

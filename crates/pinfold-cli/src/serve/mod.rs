@@ -9,6 +9,7 @@ pub(crate) mod message;
 pub(crate) mod methods;
 pub(crate) mod process;
 pub(crate) mod sessions;
+mod workers;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -105,7 +106,8 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
             continue;
         }
         let (server, counted, path) = (server.clone(), present.clone(), path.to_path_buf());
-        let _ = std::thread::Builder::new().name(String::from("pinfold-client")).spawn(move || {
+        // Without a thread the client is turned away, as its end of the line shows.
+        let _ = workers::perform(move || {
             let Ok(writer) = stream.try_clone() else { return };
             let connection = Arc::new(Connection::new(Box::new(writer)));
             let reader = BufReader::new(Receiver::new(&stream));

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::denied;
 use super::message::{Bytes, CLOSED, Chunk, Fault, LIMIT};
 use super::sessions::Room;
+use super::workers;
 
 /// Output that is kept of one process, in bytes.
 pub(crate) const KEPT: usize = 1024 * 1024;
@@ -122,8 +123,7 @@ pub(super) fn hold(
 /// Reads what a process writes, on a thread of its own.
 pub(crate) fn follow(held: &Arc<Held>, outputs: Outputs) {
     let own = held.clone();
-    let thread = std::thread::Builder::new().name(String::from("pinfold-output"));
-    let started = thread.spawn(move || {
+    let started = workers::perform(move || {
         let ended = outputs.each(&mut |stream, bytes| own.add(stream, bytes));
         own.end(ended.unwrap_or_else(|_| own.process.wait()));
     });
@@ -139,7 +139,7 @@ fn writer(mut input: File) -> std::io::Result<Writer> {
     let (pieces, received) = mpsc::channel::<Piece>();
     let waiting = Arc::new(Mutex::new(0));
     let counted = waiting.clone();
-    std::thread::Builder::new().name(String::from("pinfold-input")).spawn(move || {
+    workers::perform(move || {
         for piece in received {
             let length = piece.bytes.len();
             let written = input.write_all(&piece.bytes);

@@ -134,6 +134,10 @@ impl Command {
     fn execute(&self) -> Errno {
         let mut result = Errno(libc::ENOENT);
         for program in &self.programs {
+            // To look for a name along PATH costs a fraction of trying it.
+            if self.programs.len() > 1 && call::is_missing(program) {
+                continue;
+            }
             // SAFETY: both vectors are built by `Vector::of`, which keeps the
             // strings they point to.
             let error = unsafe {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::call;
 use super::init::bit;
@@ -99,6 +99,11 @@ pub fn signals() -> io::Result<Signals> {
 }
 
 impl Signals {
+    /// Readable when there is a signal.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+
     /// Waits for the next signal; its number.
     ///
     /// # Errors

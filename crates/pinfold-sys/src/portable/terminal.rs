@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{Never, unsupported};
+use crate::descriptor::Borrowed;
 use crate::seam::Size;
 
 /// A terminal that passes every key on: there is none.
@@ -49,6 +50,11 @@ pub fn signals() -> io::Result<Signals> {
 }
 
 impl Signals {
+    /// Readable when there is a signal.
+    pub fn descriptor(&self) -> Borrowed<'_> {
+        match self.0 {}
+    }
+
     /// Waits for the next signal; its number.
     ///
     /// # Errors

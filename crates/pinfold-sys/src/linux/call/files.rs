@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use super::super::raw::{arguments, call};
+use super::super::raw::{Errno, arguments, call};
 use super::{Descriptor, Outcome, flag, numbers, path, pointer, reads};
 
 /// `struct open_how` of `openat2(2)`.
@@ -127,6 +127,12 @@ pub(crate) fn kind_of(opened: Descriptor) -> Outcome<u32> {
 pub(crate) fn accessible(name: &CStr, mode: i32) -> bool {
     let given = [flag(libc::AT_FDCWD), path(name), flag(mode), flag(libc::AT_EACCESS)];
     reads(libc::SYS_faccessat2, arguments(given)).is_ok()
+}
+
+/// Whether there is nothing at a path: `faccessat(2)`.
+pub(crate) fn is_missing(name: &CStr) -> bool {
+    let found = reads(libc::SYS_faccessat, arguments([flag(libc::AT_FDCWD), path(name), 0]));
+    matches!(found, Err(Errno(libc::ENOENT | libc::ENOTDIR)))
 }
 
 /// `mkdirat(2)`.
