@@ -104,6 +104,32 @@ fn terminating_ends_the_whole_tree_and_kills_what_does_not_listen() {
 }
 
 #[test]
+fn a_descendant_that_has_left_its_parents_ends_with_its_command_and_no_other_does() {
+    let world = World::new("serve-orphans");
+    let mut talk = Talk::start(&world);
+    let session = start(&mut talk);
+    // Twice away: neither its session nor its parents say whose it was.
+    let leave = |time: u32| format!("setsid sh -c 'setsid sleep {time} >/dev/null 2>&1 &' & wait");
+    let first = talk.spawn(&session, &["sh", "-c", &leave(1235)], json!({}));
+    let script = format!("{}; echo on; exec sleep 60", leave(1236));
+    let second = talk.spawn(&session, &["sh", "-c", &script], json!({}));
+    talk.result("process/wait", json!({ "process": first }));
+    talk.until_output(&second, "stdout", "on");
+    talk.result("process/terminate", json!({ "process": second, "grace": 1 }));
+    let left = |talk: &mut Talk| {
+        let list = talk.spawn(&session, &["sh", "-c", "ps ax -o args"], json!({}));
+        talk.result("process/wait", json!({ "process": list }));
+        talk.output(&list, "stdout")
+    };
+    let after = left(&mut talk);
+    assert!(after.contains("sleep 1235") && !after.contains("sleep 1236"), "{after}");
+    // A command that has ended itself can still be terminated.
+    talk.result("process/terminate", json!({ "process": first, "grace": 1 }));
+    let after = left(&mut talk);
+    assert!(!after.contains("sleep 1235"), "{after}");
+}
+
+#[test]
 fn output_that_descendants_hold_does_not_hold_the_end_up_for_ever() {
     let world = World::new("serve-drain");
     let mut talk = Talk::start(&world);

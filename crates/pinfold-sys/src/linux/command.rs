@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use super::call::{self, Stack};
+use super::family::Mark;
 use super::raw::Errno;
 use super::shared::Stage;
 use crate::seam::Error;
@@ -28,6 +29,8 @@ pub(crate) struct Command {
     pub(crate) signals: u64,
     /// Resource, soft and hard bound.
     pub(crate) limits: Vec<(u32, u64, u64)>,
+    /// What its descendants are known by in a session.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// How calls are told of.
@@ -103,6 +106,10 @@ impl Command {
         }
         for (resource, soft, hard) in &self.limits {
             call::setrlimit(*resource, *soft, *hard)?;
+        }
+        if let Some(Mark(mark)) = self.mark {
+            // Inside another session it may be too high; then fewer orphans are known.
+            let _ = call::setrlimit(Mark::LIMIT, mark, mark);
         }
         if self.confined() {
             // Without new privileges, even user 0 gets no capability back by

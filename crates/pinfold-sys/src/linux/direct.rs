@@ -51,6 +51,7 @@ pub(crate) fn task(launch: &Launch) -> Result<Task, Error> {
             new_group: true,
             signals: 0,
             limits: Vec::new(),
+            mark: None,
         },
         report: Report::default(),
         stack: stack()?,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::call;
@@ -46,26 +47,66 @@ pub(crate) fn number_of(pidfd: &OwnedFd) -> Option<i32> {
     (number > 0).then_some(number)
 }
 
-/// A process and its descendants, each held so that its number cannot come to
-/// mean another.
+/// How the descendants of a command are known that have left its session and
+/// outlived their parents: by a resource limit, which children inherit and which
+/// nothing has heeded since Linux 2.4.25 (`RLIMIT_LOCKS` of `getrlimit(2)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(pub(crate) u64);
+
+impl Mark {
+    /// From `asm-generic/resource.h`; C libraries disagree about the type.
+    pub(crate) const LIMIT: u32 = 10;
+
+    /// Another than any mark before, also of other processes that run now.
+    pub(crate) fn fresh() -> Mark {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let number = LAST.fetch_add(1, Relaxed);
+        Mark(u64::from(std::process::id()) << 32 | u64::from(number))
+    }
+
+    fn is_on(self, process: i32) -> bool {
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap_or_default();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max file locks"));
+        let hard = line.and_then(|line| line.split_ascii_whitespace().nth(1));
+        hard.is_some_and(|hard| hard.parse() == Ok(self.0))
+    }
+}
+
+/// What a command is known by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Command {
+    /// Its process; nothing once that has been reaped.
+    pub(crate) process: Option<i32>,
+    pub(crate) mark: Mark,
+    /// The first process of its sandbox, which orphans become children of.
+    pub(crate) first: i32,
+}
+
+/// A command's process and its descendants, each held so that its number cannot come
+/// to mean another.
 struct Tree {
-    root: i32,
+    root: Command,
     held: BTreeMap<i32, OwnedFd>,
 }
 
 impl Tree {
     /// Adds descendants that are not held yet; whether there were any. Members of
-    /// the root's session count, also those whose parents have ended.
+    /// the root's session count, and orphans with its mark.
     fn grow(&mut self) -> bool {
         let everyone = everyone();
         let before = self.held.len();
         loop {
             let count = self.held.len();
             for kin in &everyone {
-                let related = kin.process == self.root
-                    || kin.session == self.root
-                    || self.held.contains_key(&kin.parent);
-                if related && !self.held.contains_key(&kin.process) {
+                if self.held.contains_key(&kin.process) {
+                    continue;
+                }
+                let Command { process, mark, first } = self.root;
+                let related = process
+                    .is_some_and(|root| [kin.process, kin.session].contains(&root))
+                    || self.held.contains_key(&kin.parent)
+                    || (kin.parent == first && mark.is_on(kin.process));
+                if related {
                     self.hold(kin.process);
                 }
             }
@@ -100,10 +141,8 @@ impl Tree {
     }
 }
 
-/// Asks a process and its descendants to end, and kills what has not after
-/// `grace`. A descendant that has left the session and outlived its parents
-/// before this was called is not found.
-pub(crate) fn terminate(root: i32, grace: Duration) {
+/// Asks a command and its descendants to end, and kills what has not after `grace`.
+pub(crate) fn terminate(root: Command, grace: Duration) {
     let mut tree = Tree { root, held: BTreeMap::new() };
     tree.grow();
     tree.send(libc::SIGTERM);

@@ -250,6 +250,7 @@ pub(crate) fn command(plan: &NamespacePlan, launch: &Launch) -> Command {
         ends_with: 0,
         new_group: true,
         limits: limits(plan),
+        mark: None,
         signals: 0,
     }
 }

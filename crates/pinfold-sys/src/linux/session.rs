@@ -15,6 +15,7 @@ use pinfold_policy::plan::linux::{NamespacePlan, Network, Plan};
 use super::call::{self, Patience};
 use super::command::Telling;
 use super::commands::{Order, Record, Spawn};
+use super::family::Mark;
 use super::keeper::Keeper;
 use super::name::text;
 use super::notify::{self, Listener};
@@ -42,6 +43,9 @@ pub struct Session {
 pub struct Child {
     life: Arc<Life>,
     process: OwnedFd,
+    mark: Mark,
+    /// The number of the first process.
+    first: i32,
     /// The driving end of its terminal, if it has one.
     pub terminal: Option<File>,
 }
@@ -52,6 +56,8 @@ struct Link {
     /// To the first process.
     channel: OwnedFd,
     first: OwnedFd,
+    /// The number of that.
+    number: i32,
     /// How calls of commands are told of.
     telling: Option<Telling>,
     commands: Mutex<Commands>,
@@ -67,7 +73,15 @@ struct Commands {
     running: BTreeMap<i32, Arc<Life>>,
 }
 
-type Answer = Result<Child, (Stage, Errno)>;
+type Answer = Result<Started, (Stage, Errno)>;
+
+/// A process that runs its program.
+#[derive(Debug)]
+struct Started {
+    life: Arc<Life>,
+    process: OwnedFd,
+    terminal: Option<File>,
+}
 
 #[derive(Debug, Default)]
 struct Life {
@@ -157,6 +171,7 @@ fn supervise(
     let link = Arc::new(Link {
         channel: outer,
         first: owned(child.descriptor),
+        number: child.number,
         telling,
         commands: Mutex::default(),
         answered: Condvar::new(),
@@ -245,7 +260,7 @@ impl Commands {
         let life = Arc::new(Life::default());
         self.running.insert(process, life.clone());
         let terminal = along.next().map(File::from);
-        self.answer(number, Ok(Child { life, process: descriptor, terminal }));
+        self.answer(number, Ok(Started { life, process: descriptor, terminal }));
     }
 
     fn answer(&mut self, number: u32, answer: Answer) {
@@ -274,6 +289,8 @@ impl Session {
             Standard::Descriptors(given) => (None, Some(given.each_ref().map(AsRawFd::as_raw_fd))),
         };
         command.new_group = terminal.is_none();
+        let mark = Mark::fresh();
+        command.mark = Some(mark);
         command.told =
             self.link.telling.clone().map(|telling| Telling { mark: launch.mark, ..telling });
         let directory = text(launch.directory.as_bytes());
@@ -296,15 +313,17 @@ impl Session {
             return Err(failed(Stage::Process, error));
         }
         let _ = call::pidfd_send_signal(self.link.first.as_raw_fd(), libc::SIGUSR1);
-        self.answer_to(number).unwrap_or(Err(None)).map_err(|failure| match failure {
+        let started = self.answer_to(number).unwrap_or(Err(None));
+        let Started { life, process, terminal } = started.map_err(|failure| match failure {
             Some((stage, error)) => failed(stage, error),
             None => over(),
-        })
+        })?;
+        Ok(Child { life, process, mark, first: self.link.number, terminal })
     }
 
     /// Waits for the answer to an order. Only after that, or after the end of the
     /// first process, nobody looks at the order any more.
-    fn answer_to(&self, number: u32) -> Option<Result<Child, Option<(Stage, Errno)>>> {
+    fn answer_to(&self, number: u32) -> Option<Result<Started, Option<(Stage, Errno)>>> {
         let mut commands = locked(&self.link.commands);
         loop {
             if commands.answers.get(&number).is_none_or(Option::is_some) || commands.over {
@@ -395,9 +414,8 @@ impl Child {
     /// Asks it and its descendants to end (SIGTERM), and kills what has not ended
     /// after `grace`. Returns when they have.
     pub fn terminate(&self, grace: Duration) {
-        if let Some(process) = family::number_of(&self.process) {
-            family::terminate(process, grace);
-        }
+        let process = family::number_of(&self.process);
+        family::terminate(family::Command { process, mark: self.mark, first: self.first }, grace);
     }
 
     /// Tells its terminal its size.
