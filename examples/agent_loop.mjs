@@ -1,13 +1,13 @@
 // What an agent does in a sandbox: a conversation on a terminal, a test that is refused something,
-// the rule that allows it, and on. Build sdk/typescript first (npm install && npm run build), then,
-// with this file beside its dist/:
+// the rule that allows it, and on. With sdk/typescript packed (npm install && npm run build && npm
+// pack) and installed beside this file (npm install pinfold-0.1.0.tgz):
 //
 //     node agent_loop.mjs
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { Client } from "./dist/src/index.js";
+import { Client } from "pinfold";
 
 async function repl(session) {
   const process = await session.start(["python3", "-i", "-q"], {

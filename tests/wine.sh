@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Runs the Windows program under Wine: that it starts, reads its arguments, finds
 # the places of Windows, and refuses what it cannot do. Nothing here says anything
-# about a sandbox on Windows. PROGRAM is a pinfold.exe built for the gnu target.
+# about a sandbox on Windows. Usage: tests/wine.sh PROGRAM [TEST...], a pinfold.exe built
+# for the gnu target, and programs with tests that hold on Windows too.
 set -u
 program=$(realpath "$1") || exit 1
+shift
 work=$(mktemp -d /var/tmp/pinfold-wine.XXXXXX) || exit 1
 export WINEPREFIX=$work/prefix WINEDEBUG=-all WINEDLLOVERRIDES=winedbg.exe=d
 trap 'timeout 20 wineserver -k; rm -rf "$work"' EXIT
@@ -43,5 +45,12 @@ check 2 'unknown option' run --no-such-option
 check 1 'this is windows, not linux' sandbox linux cmd
 check 125 'cannot enforce' run cmd /c exit 3
 check 125 'this version does not do that on windows' run -p :danger-full-access cmd /c exit 3
+for test in "$@"; do
+  (cd "$work" && timeout 300 wine "$test" --test-threads 1) >"$work/out" 2>&1 || {
+    printf '%s:\n' "$(basename "$test")"
+    sed 's/^/  /' "$work/out"
+    failed=1
+  }
+done
 [ "$failed" -eq 0 ] && echo "wine: ok"
 exit "$failed"

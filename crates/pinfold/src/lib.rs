@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod bridge;
 mod caller;
 mod denials;
 mod error;
@@ -27,12 +28,13 @@ mod sandbox;
 mod session;
 mod way_out;
 
+pub use bridge::{BRIDGED, Ending, Streams, bridge};
 pub use caller::Caller;
 pub use denials::{DenialObserver, DenialOptions, Denials, MOST_DENIALS, MOST_OF_SESSION};
 pub use error::Error;
 pub use layers::{Sources, check};
 pub use learn::{Learned, learn};
-pub use pinfold_egress::Report;
+pub use pinfold_egress::{Answer, Decider, Event, Observer, Question, Remember, Report};
 pub use pinfold_policy as policy;
 pub use pinfold_policy::denial::{Allow, Attempted, Denial, Target};
 pub use pinfold_sys::{Appeared, Closed, Ended, Exceeded, Handling, Level, Size, Status, Usage};

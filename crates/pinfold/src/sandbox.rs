@@ -1,12 +1,13 @@
 //! A profile, ready to run commands.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pinfold_egress::{Observer, Report};
+use pinfold_egress::{Decider, Observer, Report};
 use pinfold_policy::decide::access;
 use pinfold_policy::environment;
 use pinfold_policy::gap::Gap;
@@ -35,13 +36,25 @@ pub struct Options {
 }
 
 /// What accompanies host rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NetworkOptions {
     /// The program that answers for hosts with an `ask` rule, with its arguments;
     /// nobody means no. It runs outside.
     pub decider: Vec<OsString>,
+    /// Answers instead of a program, on a thread of its own; it may take its time.
+    pub decide: Option<Decider>,
+    /// Is told of everything that the proxy lets through, refuses and closes, on the
+    /// proxy's own thread: it must not block.
+    pub observer: Option<Observer>,
     /// The file that the audit is appended to.
     pub audit: Option<PathBuf>,
+}
+
+impl fmt::Debug for NetworkOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &mut f.debug_struct("NetworkOptions");
+        shown.field("decider", &self.decider).field("audit", &self.audit).finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -286,7 +299,8 @@ impl Sandbox {
         doors: pinfold_sys::OpenDoors,
         (recorder, observer): (Option<&Arc<Recorder>>, Option<Observer>),
     ) -> Result<WayOut, Error> {
-        let observer = observer.or_else(|| recorder.map(Recorder::observer));
+        let own = observer.or_else(|| recorder.map(Recorder::observer));
+        let observer = both(own, self.network.observer.clone());
         let way = WayOut::open((&self.profile, &self.caller, &self.network), observer, doors)?;
         if let Some(recorder) = recorder {
             recorder.name_addresses(way.names());
@@ -301,6 +315,17 @@ impl Sandbox {
 
     fn allows(&self, gap: &Gap) -> bool {
         self.profile.allowed_gaps.contains_key(gap.name)
+    }
+}
+
+/// Tells two observers, as far as there are any.
+fn both(first: Option<Observer>, second: Option<Observer>) -> Option<Observer> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(Arc::new(move |event| {
+            first(event);
+            second(event);
+        })),
+        (first, second) => first.or(second),
     }
 }
 

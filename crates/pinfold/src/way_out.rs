@@ -43,7 +43,10 @@ impl WayOut {
             )
         })?;
         let audit = asked.audit.as_deref().map(audit).transpose()?;
-        let (decider, answers) = decider(&asked.decider)?.unzip();
+        let (decider, answers) = match &asked.decide {
+            Some(decide) => (None, Some(decide.clone())),
+            None => decider(&asked.decider)?.unzip(),
+        };
         let run = std::process::id().to_string();
         let options =
             Options { upstream, audit, observer, decider: answers, run, ..Options::default() };

@@ -14,6 +14,11 @@ pub fn refused(code: i32) -> Refused {
     }
 }
 
+/// The signal that a process died by.
+pub fn signal_of(status: std::process::ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
 /// What ran out, if something did.
 pub fn scarce(code: i32) -> Option<Scarce> {
     match code {

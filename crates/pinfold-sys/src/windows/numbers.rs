@@ -20,6 +20,11 @@ pub fn refused(code: i32) -> Refused {
     }
 }
 
+/// The signal that a process died by: there are none.
+pub fn signal_of(_status: std::process::ExitStatus) -> Option<i32> {
+    None
+}
+
 /// What ran out, if something did.
 pub fn scarce(code: i32) -> Option<Scarce> {
     match u32::try_from(code).unwrap_or_default() {
