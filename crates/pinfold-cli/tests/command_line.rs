@@ -378,3 +378,27 @@ fn a_shell_is_the_users_shell() {
     assert_eq!(output.status.code(), Some(5));
     assert_eq!(output.stdout, b"1\n");
 }
+
+#[test]
+fn a_command_without_a_sandbox_has_its_time_too() {
+    let world = World::new("unconfined-limits");
+    let open = ["run", "-p", ":danger-full-access"];
+    let script = "setsid sh -c 'sleep 3; touch late' & sleep 60";
+    let limited = [&open[..], &["--timeout", "1s", "--", "sh", "-c", script]].concat();
+    let output = world.pinfold(&limited);
+    assert_eq!(output.status, 124, "{}", output.stderr);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert!(!world.path("late").exists(), "a descendant outlives the limit");
+    // What ends by itself leaves its descendants alone, as by hand.
+    let script = "setsid sh -c 'sleep 0.5; touch left' >/dev/null 2>&1 &";
+    let output =
+        world.pinfold(&[&open[..], &["--timeout", "30s", "--", "sh", "-c", script]].concat());
+    assert_eq!(output.status, 0, "{}", output.stderr);
+    for _ in 0..500 {
+        if world.path("left").exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(world.path("left").exists());
+}

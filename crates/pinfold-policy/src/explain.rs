@@ -108,7 +108,10 @@ fn limits(text: &mut String, profile: &Profile) {
 /// A Linux plan.
 pub fn plan(plan: &Plan) -> String {
     let plan = match plan {
-        Plan::Unconfined => return String::from("plan: nothing is enforced\n"),
+        Plan::Unconfined(None) => return String::from("plan: nothing is enforced\n"),
+        Plan::Unconfined(Some(time)) => {
+            return format!("plan: nothing is enforced but a wall time of {time:?}\n");
+        }
         Plan::Landlock(plan) => return landlock(plan),
         Plan::Namespaces(plan) => plan,
     };

@@ -255,7 +255,7 @@ impl Sandbox {
     /// make them otherwise; nothing when there is none to be made. What is there is
     /// mounted, what is not could only be watched.
     pub(crate) fn with_own_directories(&self) -> Option<Sandbox> {
-        if matches!(self.plan, Plan::Unconfined) {
+        if matches!(self.plan, Plan::Unconfined(_)) {
             return None;
         }
         let policy = &self.profile.filesystem;

@@ -60,7 +60,7 @@ fn host(level: WindowsLevel) -> WindowsHost {
 fn compiled(profile: &Profile, host: &WindowsHost) -> (Confined, Vec<&'static str>) {
     match compile(profile, host) {
         (Plan::Confined(plan), gaps) => (plan, gaps.iter().map(|gap| gap.name).collect()),
-        (Plan::Unconfined, _) => panic!("nothing would be enforced"),
+        (Plan::Unconfined(_), _) => panic!("nothing would be enforced"),
     }
 }
 

@@ -61,7 +61,7 @@ fn compiled(profile: &Profile, host: &MacHost) -> (Seatbelt, Vec<Gap>) {
             gaps.retain(|gap| gap.name != "loopback");
             (Seatbelt::read(&plan), gaps)
         }
-        (Plan::Unconfined, _) => panic!("nothing would be enforced"),
+        (Plan::Unconfined(_), _) => panic!("nothing would be enforced"),
     }
 }
 

@@ -1,13 +1,15 @@
 //! A command as a direct child, without a first process in between.
 
 use std::ffi::{CString, c_void};
+use std::time::Duration;
 
 use super::call::{self, Stack};
 use super::command::{Command, Vector, stack};
 use super::name::{text, texts};
+use super::orphans::Orphans;
 use super::shared::{Report, Stage};
 use super::supervise::{
-    Process, Running, Way, controlling_terminal, decoded, reaped, watch_signals,
+    Process, Running, Way, controlling_terminal, decoded, from_now, reaped, system, watch_signals,
 };
 use crate::seam::{Ended, Error, Launch};
 
@@ -19,19 +21,33 @@ pub(crate) struct Task {
     stack: Stack,
 }
 
-/// Runs a command without any confinement; `signals` stay blocked for it.
-pub(crate) fn run(launch: &Launch, signals: u64) -> Result<Ended, Error> {
+/// Runs a command without any confinement, for so long at most; `signals` stay blocked
+/// for it.
+pub(crate) fn run(
+    launch: &Launch,
+    wall_time: Option<Duration>,
+    signals: u64,
+) -> Result<Ended, Error> {
     let shares_group = controlling_terminal();
     let mut task = task(launch)?;
     task.command.signals = signals;
     task.command.new_group = !shares_group;
+    // Only a limit that ends the command ends what it has left behind.
+    let orphans = wall_time.map(|_| Orphans::adopt()).transpose();
+    let orphans = orphans.map_err(system("adopt the command's descendants"))?;
     let signals = watch_signals()?;
     let child = start(&task, launch)?;
-    let running = Running { way: Way::Direct, child, signals, deadline: None, shares_group };
+    let deadline = wall_time.and_then(from_now);
+    let running = Running { way: Way::Direct, child, signals, deadline, shares_group };
     let exceeded = running.until_end(&mut [], &mut |_, _| {});
     call::close(signals);
     call::close(child.descriptor);
     let (status, usage) = reaped(child)?;
+    match orphans {
+        Some(orphans) if exceeded.is_some() => orphans.end(),
+        Some(orphans) => orphans.release(),
+        None => {}
+    }
     let status = decoded(status);
     Ok(Ended { status, exceeded, usage, appeared: Vec::new() })
 }

@@ -40,6 +40,13 @@ impl Orphans {
     }
 }
 
+impl Orphans {
+    /// Lets what came after live, and adopts no more.
+    pub(crate) fn release(self) {
+        let _ = call::prctl(libc::PR_SET_CHILD_SUBREAPER, 0);
+    }
+}
+
 /// The children of this process; many kernels have no list of them.
 fn children() -> BTreeSet<i32> {
     let own = call::getpid();

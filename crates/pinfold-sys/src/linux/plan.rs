@@ -21,7 +21,7 @@ pub fn network(plan: &Plan) -> Network {
     match plan {
         Plan::Namespaces(_) => Network::Own(PROXY_PORT),
         // Landlock has no doors: what it allows is reached directly.
-        Plan::Landlock(_) | Plan::Unconfined => Network::NoProxy,
+        Plan::Landlock(_) | Plan::Unconfined(_) => Network::NoProxy,
     }
 }
 

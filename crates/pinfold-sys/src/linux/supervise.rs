@@ -41,7 +41,7 @@ pub fn run(
     let signals = call::sigprocmask(!0);
     let ended = match plan {
         Plan::Namespaces(plan) => namespaces::run(plan, launch, (signals, opened)),
-        Plan::Unconfined => direct::run(launch, signals),
+        Plan::Unconfined(wall_time) => direct::run(launch, *wall_time, signals),
         Plan::Landlock(plan) => landlock::run(plan, launch, signals),
     };
     if matches!(plan, Plan::Namespaces(plan) if !plan.watches.is_empty()) {
@@ -104,7 +104,12 @@ pub(crate) fn watch_signals() -> Result<i32, Error> {
 
 /// When the wall-clock limit ends, on the monotonic clock.
 pub(crate) fn deadline(limits: &Limits) -> Option<Duration> {
-    limits.wall_time.and_then(|time| call::monotonic().checked_add(time))
+    limits.wall_time.and_then(from_now)
+}
+
+/// The same for a time that starts now.
+pub(crate) fn from_now(time: Duration) -> Option<Duration> {
+    call::monotonic().checked_add(time)
 }
 
 impl Running<'_> {

@@ -3,11 +3,13 @@
 mod doctor;
 pub mod facts;
 pub mod plan;
+mod run;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::run::{door, run};
+pub use crate::portable::run::door;
 pub use crate::portable::{neighbour, session, socket, terminal, view};
 pub use doctor::doctor;
+pub use run::run;
 
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -19,7 +19,7 @@ pub fn render(plan: &Plan) -> String {
 pub fn network(plan: &Plan) -> Network {
     match plan {
         Plan::Seatbelt(plan) if plan.proxy => Network::Host,
-        Plan::Seatbelt(_) | Plan::Unconfined => Network::NoProxy,
+        Plan::Seatbelt(_) | Plan::Unconfined(_) => Network::NoProxy,
     }
 }
 

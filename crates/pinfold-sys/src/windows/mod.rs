@@ -1,5 +1,6 @@
 //! Windows: a restricted token in a job.
 
+mod call;
 pub mod descriptor;
 mod doctor;
 pub mod facts;
@@ -8,11 +9,13 @@ pub mod name;
 pub mod numbers;
 pub mod places;
 pub mod plan;
+mod run;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::run::{door, run};
+pub use crate::portable::run::door;
 pub use crate::portable::{neighbour, session, socket, terminal, view};
 pub use doctor::doctor;
+pub use run::run;
 
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 

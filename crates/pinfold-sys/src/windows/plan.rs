@@ -19,7 +19,7 @@ pub fn render(plan: &Plan) -> String {
 pub fn network(plan: &Plan) -> Network {
     match plan {
         Plan::Confined(plan) if plan.proxy_port.is_some() => Network::Host,
-        Plan::Confined(_) | Plan::Unconfined => Network::NoProxy,
+        Plan::Confined(_) | Plan::Unconfined(_) => Network::NoProxy,
     }
 }
 

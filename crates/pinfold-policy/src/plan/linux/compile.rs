@@ -38,7 +38,8 @@ const MOST_CAPTURED: usize = 200;
 /// Compiles a profile for a host.
 pub fn compile(profile: &Profile, host: &LinuxHost) -> (Plan, Vec<Gap>) {
     if profile.confinement == Confinement::Unconfined {
-        return (Plan::Unconfined, Vec::new());
+        // It cannot be extended, so no other limit can be set.
+        return (Plan::Unconfined(profile.limits.wall_time), Vec::new());
     }
     if landlock::enforces(profile, host) {
         let (plan, gaps) = landlock::compile(profile, host);

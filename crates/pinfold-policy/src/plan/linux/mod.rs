@@ -10,14 +10,16 @@ pub use compile::{PROXY_PORT, compile};
 pub use interest::paths_of_interest;
 pub use landlock::directories_to_list;
 
+use std::time::Duration;
+
 use crate::path::AbsPath;
 use crate::profile::{Glob, Limits};
 
 /// Everything `pinfold-sys` needs to know to confine one command on Linux.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Nothing is enforced (`:danger-full-access`).
-    Unconfined,
+    /// Nothing but this wall-clock time (`:danger-full-access`).
+    Unconfined(Option<Duration>),
     /// Mounts enforce.
     Namespaces(NamespacePlan),
     /// Landlock enforces.

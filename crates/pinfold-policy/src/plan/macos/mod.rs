@@ -12,6 +12,8 @@ mod gaps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use std::time::Duration;
+
 use crate::gap::Gap;
 use crate::glob::Matcher;
 use crate::host::{MacHost, PathKind};
@@ -23,8 +25,8 @@ use expression::{Expression, expression};
 /// What will be enforced on macOS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Nothing: `:danger-full-access`.
-    Unconfined,
+    /// Nothing but this wall-clock time (`:danger-full-access`).
+    Unconfined(Option<Duration>),
     /// A Seatbelt profile.
     Seatbelt(Seatbelt),
 }
@@ -74,7 +76,8 @@ const SYSTEM: [(&str, Access); 10] = [
 /// Compiles a profile. The same profile and host give the same plan everywhere.
 pub fn compile(profile: &Profile, host: &MacHost) -> (Plan, Vec<Gap>) {
     if profile.confinement == Confinement::Unconfined {
-        return (Plan::Unconfined, Vec::new());
+        // It cannot be extended, so no other limit can be set.
+        return (Plan::Unconfined(profile.limits.wall_time), Vec::new());
     }
     let mut writer = Writer { host, text: String::from(BASE), parameters: BTreeMap::new() };
     let mut gaps = gaps::of_mechanism(profile, host);

@@ -15,7 +15,8 @@ const EVERYONE: &str = "S-1-1-0";
 /// Compiles a profile. The same profile and host give the same plan everywhere.
 pub fn compile(profile: &Profile, host: &WindowsHost) -> (Plan, Vec<Gap>) {
     if profile.confinement == Confinement::Unconfined {
-        return (Plan::Unconfined, Vec::new());
+        // It cannot be extended, so no other limit can be set.
+        return (Plan::Unconfined(profile.limits.wall_time), Vec::new());
     }
     let gaps = gaps::all(profile, host);
     let mut writer = Writer { level: host.level, entries: BTreeSet::new() };

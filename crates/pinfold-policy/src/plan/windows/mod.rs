@@ -31,8 +31,8 @@ use crate::path::AbsPath;
 /// What will be enforced on Windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Nothing: `:danger-full-access`.
-    Unconfined,
+    /// Nothing but this wall-clock time (`:danger-full-access`).
+    Unconfined(Option<Duration>),
     /// A restricted token in a job.
     Confined(Confined),
 }
@@ -146,8 +146,9 @@ pub enum Inherit {
 /// Where a command's windows live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Desktop {
-    /// A desktop of its own on a window station of its own: it neither sees nor
-    /// sends messages to the user's windows.
+    /// A desktop of its own: it neither sees nor sends messages to the user's windows.
+    /// The window station is the caller's, since only administrators name another; the
+    /// job keeps the command from its clipboard.
     Private,
 }
 

@@ -1,0 +1,243 @@
+//! `pinfold run` on Windows. The program is its own command, and holds its own tests, so
+//! that a machine needs nothing else; elsewhere it says that it does nothing.
+//!
+//! Under Wine this shows that commands are started, connected, bounded and ended. Wine
+//! does not heed the restrictions of a token, so nothing here says what they hold.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::zombie_processes)]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Which part the program plays as a command.
+const PART: &str = "PINFOLD_PART";
+
+/// What is allowed where nothing is prepared.
+const GAPS: [&str; 6] =
+    ["--allow-gap", "missing-path", "--allow-gap", "deny-read", "--allow-gap", "network"];
+
+fn act(part: &str, arguments: &[String]) -> i32 {
+    match part {
+        "echo" => {
+            let mut input = String::new();
+            std::io::stdin().read_to_string(&mut input).unwrap();
+            print!("{input}");
+            eprint!("{}", input.to_uppercase());
+            7
+        }
+        "arguments" => {
+            print!("{}", arguments.join("\n"));
+            0
+        }
+        "variable" => {
+            print!("{}", std::env::var("GIVEN").unwrap_or_default());
+            0
+        }
+        // Counts into a file until it is ended.
+        "count" => {
+            let mut file = File::create(&arguments[0]).unwrap();
+            loop {
+                let _ = file.write_all(b"x");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        // Leaves one that counts behind, and ends or waits.
+        "leave" => {
+            let counter = Path::new(&arguments[0]);
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            let command = command.arg(counter).env(PART, "count").stdout(Stdio::null());
+            match command.spawn() {
+                Err(_) => return 5,
+                Ok(_) => until(|| length(counter) > 2),
+            }
+            if arguments.len() > 1 {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+            0
+        }
+        _ => 9,
+    }
+}
+
+fn length(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |found| found.len())
+}
+
+fn until(holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(holds(), "it took too long");
+}
+
+/// A directory of a test's own, removed afterwards.
+struct Work(PathBuf);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Work {
+    fn new(name: &str) -> Work {
+        let path = std::env::temp_dir().join(format!("pinfold-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Work(path)
+    }
+
+    /// Runs a part of this program under pinfold.
+    fn run(&self, options: &[&str], part: &str, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(pinfold());
+        command.arg("run").args(options).arg("--").arg(std::env::current_exe().unwrap());
+        command.args(arguments).env(PART, part).current_dir(&self.0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Whether nothing counts into a file any more.
+    fn is_still(&self, name: &str) -> bool {
+        let file = self.0.join(name);
+        let before = length(&file);
+        std::thread::sleep(Duration::from_millis(500));
+        length(&file) == before
+    }
+}
+
+/// The program beside this one, where `cargo` puts it.
+fn pinfold() -> PathBuf {
+    std::env::var_os("PINFOLD_PROGRAM")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pinfold")), PathBuf::from)
+}
+
+const OPEN: [&str; 2] = ["-p", ":danger-full-access"];
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn confined(more: &[&'static str]) -> Vec<&'static str> {
+    [&["-q"], &GAPS[..], more].concat()
+}
+
+fn streams_and_status_are_those_of_the_command() {
+    let work = Work::new("streams");
+    for options in [OPEN.to_vec(), confined(&["-p", ":read-only"])] {
+        let output = work.run(&options, "echo", &[], "input\n");
+        assert_eq!(output.status.code(), Some(7), "{options:?}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), "input\n");
+        assert_eq!(text(&output.stderr), "INPUT\n");
+    }
+}
+
+fn arguments_arrive_as_they_were_given() {
+    let work = Work::new("arguments");
+    let arguments = [
+        "",
+        "a b",
+        "\"quoted\"",
+        "back\\",
+        "two\\\\",
+        "\\\"",
+        "tab\there",
+        "caf\u{e9} \u{1f600}",
+        "%PATH%",
+        "a&b|c^d",
+    ];
+    let output = work.run(&OPEN, "arguments", &arguments, "");
+    assert_eq!(text(&output.stdout), arguments.join("\n"), "{}", text(&output.stderr));
+}
+
+fn variables_are_those_of_the_profile() {
+    let work = Work::new("variables");
+    let options = [&OPEN[..], &["--env", "GIVEN=caf\u{e9} = x"]].concat();
+    assert_eq!(text(&work.run(&options, "variable", &[], "").stdout), "caf\u{e9} = x");
+}
+
+fn what_a_command_leaves_behind_ends_with_it() {
+    let work = Work::new("behind");
+    for options in [OPEN.to_vec(), confined(&["-p", ":read-only"])] {
+        let output = work.run(&options, "leave", &["counter"], "");
+        assert_eq!(output.status.code(), Some(0), "{options:?}: {}", text(&output.stderr));
+        assert!(length(&work.0.join("counter")) > 0);
+        assert!(work.is_still("counter"), "{options:?}: its descendant goes on");
+        fs::remove_file(work.0.join("counter")).unwrap();
+    }
+}
+
+fn the_time_limit_ends_everything() {
+    let work = Work::new("time");
+    let options = [&OPEN[..], &["--timeout", "3s"]].concat();
+    let began = Instant::now();
+    let output = work.run(&options, "leave", &["counter", "and wait"], "");
+    assert_eq!(output.status.code(), Some(124), "{}", text(&output.stderr));
+    assert!(began.elapsed() < Duration::from_secs(50));
+    assert!(work.is_still("counter"), "its descendant goes on");
+}
+
+fn everything_ends_when_pinfold_is_killed() {
+    let work = Work::new("killed");
+    let mut command = Command::new(pinfold());
+    command.arg("run").args(OPEN).arg("--").arg(std::env::current_exe().unwrap());
+    command.args(["counter", "and wait"]).env(PART, "leave").current_dir(&work.0);
+    let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+    until(|| length(&work.0.join("counter")) > 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until(|| work.is_still("counter"));
+}
+
+fn what_cannot_be_started_says_so_and_nothing_runs() {
+    let work = Work::new("errors");
+    fs::write(work.0.join("batch.bat"), "echo ran >ran\r\n").unwrap();
+    fs::write(work.0.join("text.exe"), "no program").unwrap();
+    let cannot = |program: &str, status: i32| {
+        let mut command = Command::new(pinfold());
+        let command = command.arg("run").args(OPEN).args(["--", program]).current_dir(&work.0);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{program}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("hint: "), "{program}: {}", text(&output.stderr));
+    };
+    cannot("no-such-program", 127);
+    cannot(".\\batch.bat", 126);
+    cannot(".\\text.exe", 126);
+    assert!(!work.0.join("ran").exists());
+    // Where a profile writes, the entries for it must have been made before.
+    let writes = "permissions.w={extends=\":read-only\",filesystem={\":workspace_roots\"={\".\"=\"write\"}}}";
+    let output = work.run(&confined(&["-c", writes, "-p", "w"]), "echo", &[], "");
+    assert_eq!(output.status.code(), Some(125), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("it has no entry"), "{}", text(&output.stderr));
+}
+
+const TESTS: [(&str, fn()); 7] = [
+    ("streams and status are those of the command", streams_and_status_are_those_of_the_command),
+    ("arguments arrive as they were given", arguments_arrive_as_they_were_given),
+    ("variables are those of the profile", variables_are_those_of_the_profile),
+    ("what a command leaves behind ends with it", what_a_command_leaves_behind_ends_with_it),
+    ("the time limit ends everything", the_time_limit_ends_everything),
+    ("everything ends when pinfold is killed", everything_ends_when_pinfold_is_killed),
+    ("what cannot be started says so", what_cannot_be_started_says_so_and_nothing_runs),
+];
+
+fn main() -> ExitCode {
+    if let Ok(part) = std::env::var(PART) {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        std::process::exit(act(&part, &arguments));
+    }
+    if std::env::consts::OS != "windows" {
+        println!("{} tests ignored: they hold on Windows, and run under Wine", TESTS.len());
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = false;
+    for (name, test) in TESTS {
+        let held = std::panic::catch_unwind(test).is_ok();
+        println!("test {name} ... {}", if held { "ok" } else { "FAILED" });
+        failed |= !held;
+    }
+    ExitCode::from(u8::from(failed))
+}

@@ -1,0 +1,492 @@
+//! One safe function per function of the system, with owned handles.
+
+use std::ffi::c_void;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr::{null, null_mut};
+
+use windows_sys::Win32::Foundation::{
+    DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_SUCCESS, GetLastError, HANDLE,
+    INVALID_HANDLE_VALUE, LocalFree, WAIT_TIMEOUT,
+};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSecurityDescriptorToStringSecurityDescriptorW, ConvertSidToStringSidW,
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, ConvertStringSidToSidW,
+    GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
+};
+use windows_sys::Win32::Security::{
+    CreateRestrictedToken, DACL_SECURITY_INFORMATION, GetSecurityDescriptorDacl,
+    GetTokenInformation, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SID_AND_ATTRIBUTES,
+    SetTokenInformation, TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL,
+    TOKEN_DUPLICATE, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER,
+    TokenDefaultDacl, TokenGroups, TokenUser,
+};
+use windows_sys::Win32::System::Console::{
+    GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetConsoleCtrlHandler,
+};
+use windows_sys::Win32::System::JobObjects::{
+    AssignProcessToJobObject, CreateJobObjectW, JOBOBJECTINFOCLASS, QueryInformationJobObject,
+    SetInformationJobObject, TerminateJobObject,
+};
+use windows_sys::Win32::System::StationsAndDesktops::{CloseDesktop, CreateDesktopW, HDESK};
+use windows_sys::Win32::System::SystemServices::SE_GROUP_LOGON_ID;
+use windows_sys::Win32::System::Threading::{
+    CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW,
+    DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess,
+    GetExitCodeProcess, InitializeProcThreadAttributeList, OpenProcessToken,
+    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES,
+    STARTUPINFOEXW, TerminateProcess, UpdateProcThreadAttribute, WaitForSingleObject,
+};
+use windows_sys::core::BOOL;
+
+/// The error number of the system.
+pub(crate) type Number = i32;
+type Outcome<T> = Result<T, Number>;
+
+fn last_error() -> Number {
+    // SAFETY: this call has no precondition.
+    unsafe { GetLastError() as Number }
+}
+
+fn done(result: BOOL) -> Outcome<()> {
+    if result == 0 { Err(last_error()) } else { Ok(()) }
+}
+
+fn owned(handle: HANDLE) -> Outcome<OwnedHandle> {
+    if handle.is_null() {
+        return Err(last_error());
+    }
+    // SAFETY: the callers have just been given this handle and keep no other record.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// Text with its NUL.
+pub(crate) fn with_nul(mut units: Vec<u16>) -> Vec<u16> {
+    units.push(0);
+    units
+}
+
+fn wide(text: &str) -> Vec<u16> {
+    with_nul(text.encode_utf16().collect())
+}
+
+/// Memory that the system has allocated.
+struct Local(*mut c_void);
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // SAFETY: the functions that fill this say that it is freed so.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+/// Text that the system has allocated, up to its NUL.
+fn text(local: &Local) -> String {
+    let start = local.0.cast::<u16>();
+    let mut length = 0;
+    // SAFETY: the text ends with a NUL, at which this stops.
+    while unsafe { start.wrapping_add(length).read() } != 0 {
+        length += 1;
+    }
+    // SAFETY: this many units were just read.
+    String::from_utf16_lossy(unsafe { std::slice::from_raw_parts(start, length) })
+}
+
+/// A job in which nothing runs yet: `CreateJobObjectW`.
+pub(crate) fn create_job() -> Outcome<OwnedHandle> {
+    // SAFETY: both pointers may be null.
+    owned(unsafe { CreateJobObjectW(null(), null()) })
+}
+
+/// Sets one kind of limits of a job.
+pub(crate) fn set_job<T>(job: &OwnedHandle, class: JOBOBJECTINFOCLASS, limits: &T) -> Outcome<()> {
+    let limits = std::ptr::from_ref(limits).cast();
+    // SAFETY: the structure is that of its class and as long as is said.
+    done(unsafe {
+        SetInformationJobObject(job.as_raw_handle(), class, limits, size_of::<T>() as u32)
+    })
+}
+
+/// Reads one kind of facts about a job into plain numbers.
+pub(crate) fn query_job<T: Default>(job: &OwnedHandle, class: JOBOBJECTINFOCLASS) -> Outcome<T> {
+    let mut facts = T::default();
+    let place = std::ptr::from_mut(&mut facts).cast();
+    let length = size_of::<T>() as u32;
+    // SAFETY: the structure is that of its class and as long as is said.
+    done(unsafe {
+        QueryInformationJobObject(job.as_raw_handle(), class, place, length, null_mut())
+    })?;
+    Ok(facts)
+}
+
+/// Puts a process into a job.
+pub(crate) fn assign_job(job: &OwnedHandle, process: &OwnedHandle) -> Outcome<()> {
+    // SAFETY: both handles are open.
+    done(unsafe { AssignProcessToJobObject(job.as_raw_handle(), process.as_raw_handle()) })
+}
+
+/// Ends everything in a job.
+pub(crate) fn terminate_job(job: &OwnedHandle) {
+    // SAFETY: the handle is open.
+    unsafe { TerminateJobObject(job.as_raw_handle(), 1) };
+}
+
+fn own_process() -> HANDLE {
+    // SAFETY: this call has no precondition.
+    unsafe { GetCurrentProcess() }
+}
+
+/// The token of this process.
+pub(crate) fn own_token() -> Outcome<OwnedHandle> {
+    let access = TOKEN_DUPLICATE | TOKEN_QUERY | TOKEN_ASSIGN_PRIMARY | TOKEN_ADJUST_DEFAULT;
+    let mut token = null_mut();
+    // SAFETY: the handle of the own process is always valid; one handle is written.
+    done(unsafe { OpenProcessToken(own_process(), access, &mut token) })?;
+    owned(token)
+}
+
+/// Facts about a token, in memory that is aligned for pointers.
+fn token_facts(token: &OwnedHandle, class: TOKEN_INFORMATION_CLASS) -> Outcome<Vec<usize>> {
+    let mut length = 0;
+    // SAFETY: without room only the length is written.
+    unsafe { GetTokenInformation(token.as_raw_handle(), class, null_mut(), 0, &mut length) };
+    let mut facts = vec![0usize; (length as usize).div_ceil(size_of::<usize>())];
+    let place = facts.as_mut_ptr().cast();
+    // SAFETY: there is as much room as is said.
+    done(unsafe { GetTokenInformation(token.as_raw_handle(), class, place, length, &mut length) })?;
+    Ok(facts)
+}
+
+fn sid_text(sid: PSID) -> Outcome<String> {
+    let mut place = null_mut();
+    // SAFETY: the identifier is one of a token; one pointer is written.
+    done(unsafe { ConvertSidToStringSidW(sid, &mut place) })?;
+    Ok(text(&Local(place.cast())))
+}
+
+/// The user of a token, as text.
+pub(crate) fn user_of(token: &OwnedHandle) -> Outcome<String> {
+    let facts = token_facts(token, TokenUser)?;
+    // SAFETY: the system has written a `TOKEN_USER` there.
+    let user = unsafe { facts.as_ptr().cast::<TOKEN_USER>().read() };
+    sid_text(user.User.Sid)
+}
+
+/// The logon session of a token, as text; nothing for a service.
+pub(crate) fn logon_of(token: &OwnedHandle) -> Outcome<Option<String>> {
+    let facts = token_facts(token, TokenGroups)?;
+    let groups = facts.as_ptr().cast::<TOKEN_GROUPS>();
+    // SAFETY: the system has written a `TOKEN_GROUPS` there.
+    let count = unsafe { groups.read() }.GroupCount as usize;
+    let first = groups.cast::<u8>().wrapping_add(std::mem::offset_of!(TOKEN_GROUPS, Groups));
+    let mark = SE_GROUP_LOGON_ID as u32;
+    for at in 0..count {
+        let group = first.cast::<SID_AND_ATTRIBUTES>().wrapping_add(at);
+        // SAFETY: there are this many groups.
+        let group = unsafe { group.read() };
+        if group.Attributes & mark == mark {
+            return sid_text(group.Sid).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// A token with less: `CreateRestrictedToken`, with restricting identifiers as text.
+pub(crate) fn restrict(token: &OwnedHandle, flags: u32, sids: &[String]) -> Outcome<OwnedHandle> {
+    let mut kept = Vec::new();
+    for sid in sids {
+        let mut place: PSID = null_mut();
+        // SAFETY: the text ends with a NUL; one pointer is written.
+        done(unsafe { ConvertStringSidToSidW(wide(sid).as_ptr(), &mut place) })?;
+        kept.push(Local(place));
+    }
+    let restricting: Vec<SID_AND_ATTRIBUTES> =
+        kept.iter().map(|sid| SID_AND_ATTRIBUTES { Sid: sid.0, Attributes: 0 }).collect();
+    let (count, first) = (restricting.len() as u32, restricting.as_ptr());
+    let mut restricted = null_mut();
+    // SAFETY: the identifiers live until the call is over; one handle is written.
+    done(unsafe {
+        CreateRestrictedToken(
+            token.as_raw_handle(),
+            flags,
+            0,
+            null(),
+            0,
+            null(),
+            count,
+            first,
+            &mut restricted,
+        )
+    })?;
+    owned(restricted)
+}
+
+/// A security descriptor, from its text.
+pub(crate) struct Descriptor(Local);
+
+impl Descriptor {
+    pub(crate) fn parse(sddl: &str) -> Outcome<Descriptor> {
+        let mut place: PSECURITY_DESCRIPTOR = null_mut();
+        let sddl = wide(sddl);
+        // SAFETY: the text ends with a NUL; one pointer is written.
+        done(unsafe {
+            ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                sddl.as_ptr(),
+                SDDL_REVISION_1,
+                &mut place,
+                null_mut(),
+            )
+        })?;
+        Ok(Descriptor(Local(place)))
+    }
+}
+
+/// What objects that a token's processes make allow.
+pub(crate) fn set_default_list(token: &OwnedHandle, list: &Descriptor) -> Outcome<()> {
+    let (mut present, mut dacl, mut defaulted) = (0, null_mut(), 0);
+    // SAFETY: the descriptor was made by `parse`; three values are written.
+    done(unsafe { GetSecurityDescriptorDacl(list.0.0, &mut present, &mut dacl, &mut defaulted) })?;
+    let default = TOKEN_DEFAULT_DACL { DefaultDacl: dacl };
+    let (place, length) = (&raw const default, size_of::<TOKEN_DEFAULT_DACL>() as u32);
+    // SAFETY: the list lives in the descriptor, and is copied.
+    done(unsafe {
+        SetTokenInformation(token.as_raw_handle(), TokenDefaultDacl, place.cast(), length)
+    })
+}
+
+/// The access control list of a file or directory, as text.
+pub(crate) fn list_of(path: &[u16]) -> Outcome<String> {
+    let path = with_nul(path.to_vec());
+    let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
+    // SAFETY: the path ends with a NUL; the descriptor is written, the rest is not wanted.
+    let error = unsafe {
+        GetNamedSecurityInfoW(
+            path.as_ptr(),
+            SE_FILE_OBJECT,
+            DACL_SECURITY_INFORMATION,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            &mut descriptor,
+        )
+    };
+    if error != ERROR_SUCCESS {
+        return Err(error as Number);
+    }
+    let descriptor = Local(descriptor);
+    let mut place = null_mut();
+    // SAFETY: the descriptor was just written; one pointer is.
+    done(unsafe {
+        ConvertSecurityDescriptorToStringSecurityDescriptorW(
+            descriptor.0,
+            SDDL_REVISION_1,
+            DACL_SECURITY_INFORMATION,
+            &mut place,
+            null_mut(),
+        )
+    })?;
+    Ok(text(&Local(place.cast())))
+}
+
+/// A desktop that is closed with this.
+pub(crate) struct Desktop(HDESK);
+
+impl Desktop {
+    /// Makes one on the window station of this process.
+    pub(crate) fn create(name: &str, list: &Descriptor) -> Outcome<Desktop> {
+        const ALL: u32 = 0x000f_01ff;
+        let attributes = SECURITY_ATTRIBUTES {
+            nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+            lpSecurityDescriptor: list.0.0,
+            bInheritHandle: 0,
+        };
+        let name = wide(name);
+        // SAFETY: the name ends with a NUL, and the attributes outlive the call.
+        let desktop =
+            unsafe { CreateDesktopW(name.as_ptr(), null(), null(), 0, ALL, &raw const attributes) };
+        if desktop.is_null() { Err(last_error()) } else { Ok(Desktop(desktop)) }
+    }
+}
+
+impl Drop for Desktop {
+    fn drop(&mut self) {
+        // SAFETY: it was made by `create` and is closed once.
+        unsafe { CloseDesktop(self.0) };
+    }
+}
+
+/// Copies of the standard handles that a command inherits; none for what is closed.
+pub(crate) fn standard() -> [Option<OwnedHandle>; 3] {
+    [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE].map(|which| {
+        // SAFETY: this call has no precondition.
+        let handle = unsafe { GetStdHandle(which) };
+        if handle.is_null() || handle == INVALID_HANDLE_VALUE {
+            return None;
+        }
+        let mut copy = null_mut();
+        let own = own_process();
+        // SAFETY: the handle of the own process is always valid; one handle is written.
+        let result =
+            unsafe { DuplicateHandle(own, handle, own, &mut copy, 0, 1, DUPLICATE_SAME_ACCESS) };
+        done(result).and_then(|()| owned(copy)).ok()
+    })
+}
+
+/// Keeps keys that interrupt (Ctrl-C, Ctrl-Break) for the command, which has the same
+/// console and gets them itself.
+pub(crate) fn leave_interrupts() {
+    unsafe extern "system" fn handled(_kind: u32) -> BOOL {
+        1
+    }
+    // SAFETY: the handler touches nothing.
+    unsafe { SetConsoleCtrlHandler(Some(handled), 1) };
+}
+
+/// What a process is started with.
+pub(crate) struct Start<'a> {
+    /// With their NULs.
+    pub(crate) program: &'a [u16],
+    pub(crate) line: Vec<u16>,
+    pub(crate) directory: &'a [u16],
+    pub(crate) environment: &'a [u16],
+    pub(crate) standard: &'a [Option<OwnedHandle>; 3],
+    pub(crate) token: Option<&'a OwnedHandle>,
+    pub(crate) desktop: Option<&'a str>,
+}
+
+/// A process that waits for [`Suspended::resume`].
+pub(crate) struct Suspended {
+    pub(crate) process: OwnedHandle,
+    thread: OwnedHandle,
+}
+
+impl Suspended {
+    /// Lets it go.
+    pub(crate) fn resume(self) -> OwnedHandle {
+        // SAFETY: the handle is open.
+        unsafe { ResumeThread(self.thread.as_raw_handle()) };
+        self.process
+    }
+}
+
+/// Starts a process that inherits its standard handles and nothing else.
+pub(crate) fn create_process(start: Start<'_>) -> Outcome<Suspended> {
+    let Start { program, mut line, directory, environment, standard, token, desktop } = start;
+    let mut inherited: Vec<HANDLE> =
+        standard.iter().flatten().map(AsRawHandle::as_raw_handle).collect();
+    let given = |which: usize| {
+        let handle = standard.get(which).and_then(Option::as_ref);
+        handle.map_or(null_mut(), AsRawHandle::as_raw_handle)
+    };
+    let mut list = AttributeList::of(&mut inherited)?;
+    let mut desktop = desktop.map(wide);
+    let mut startup = STARTUPINFOEXW::default();
+    startup.StartupInfo.cb = size_of::<STARTUPINFOEXW>() as u32;
+    startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+    startup.StartupInfo.lpDesktop = desktop.as_mut().map_or(null_mut(), |name| name.as_mut_ptr());
+    [
+        startup.StartupInfo.hStdInput,
+        startup.StartupInfo.hStdOutput,
+        startup.StartupInfo.hStdError,
+    ] = [given(0), given(1), given(2)];
+    startup.lpAttributeList = list.pointer();
+    let mut made = PROCESS_INFORMATION::default();
+    let flags = CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
+    let inherits = BOOL::from(!inherited.is_empty());
+    let startup = (&raw const startup).cast();
+    let environment = environment.as_ptr().cast();
+    let result = match token {
+        // SAFETY: every text ends with its NUL and outlives the call, as do the list and
+        // the handles in it; the line may be written to.
+        Some(token) => unsafe {
+            CreateProcessAsUserW(
+                token.as_raw_handle(),
+                program.as_ptr(),
+                line.as_mut_ptr(),
+                null(),
+                null(),
+                inherits,
+                flags,
+                environment,
+                directory.as_ptr(),
+                startup,
+                &mut made,
+            )
+        },
+        // SAFETY: as above.
+        None => unsafe {
+            CreateProcessW(
+                program.as_ptr(),
+                line.as_mut_ptr(),
+                null(),
+                null(),
+                inherits,
+                flags,
+                environment,
+                directory.as_ptr(),
+                startup,
+                &mut made,
+            )
+        },
+    };
+    done(result)?;
+    Ok(Suspended { process: owned(made.hProcess)?, thread: owned(made.hThread)? })
+}
+
+/// Names the handles that a process inherits.
+struct AttributeList {
+    memory: Vec<usize>,
+}
+
+impl AttributeList {
+    fn of(handles: &mut [HANDLE]) -> Outcome<AttributeList> {
+        let mut length = 0;
+        // SAFETY: without a list only the length is written.
+        unsafe { InitializeProcThreadAttributeList(null_mut(), 1, 0, &mut length) };
+        let mut memory = vec![0usize; length.div_ceil(size_of::<usize>())];
+        let place = memory.as_mut_ptr().cast();
+        // SAFETY: there is as much room as was asked for.
+        done(unsafe { InitializeProcThreadAttributeList(place, 1, 0, &mut length) })?;
+        let list = AttributeList { memory };
+        if !handles.is_empty() {
+            let which = PROC_THREAD_ATTRIBUTE_HANDLE_LIST as usize;
+            let (first, size) = (handles.as_ptr().cast(), size_of_val(handles));
+            // SAFETY: the handles outlive the list, which the caller drops first.
+            done(unsafe {
+                UpdateProcThreadAttribute(place, 0, which, first, size, null_mut(), null())
+            })?;
+        }
+        Ok(list)
+    }
+
+    fn pointer(&mut self) -> *mut c_void {
+        self.memory.as_mut_ptr().cast()
+    }
+}
+
+impl Drop for AttributeList {
+    fn drop(&mut self) {
+        // SAFETY: it was initialized, and is deleted once.
+        unsafe { DeleteProcThreadAttributeList(self.pointer()) };
+    }
+}
+
+/// Ends a process.
+pub(crate) fn terminate_process(process: &OwnedHandle) {
+    // SAFETY: the handle is open.
+    unsafe { TerminateProcess(process.as_raw_handle(), 1) };
+}
+
+/// Waits until a process has ended, at most for so many milliseconds; whether it has.
+pub(crate) fn wait(process: &OwnedHandle, milliseconds: u32) -> bool {
+    // SAFETY: the handle is open.
+    unsafe { WaitForSingleObject(process.as_raw_handle(), milliseconds) != WAIT_TIMEOUT }
+}
+
+/// The exit status of a process that has ended.
+pub(crate) fn exit_status(process: &OwnedHandle) -> Outcome<u32> {
+    let mut status = 0;
+    // SAFETY: the handle is open; one number is written.
+    done(unsafe { GetExitCodeProcess(process.as_raw_handle(), &mut status) })?;
+    Ok(status)
+}
