@@ -16,6 +16,9 @@ use crate::why::{Noted, field};
 /// The profile that rules go to when a built-in one was used.
 const OWN: &str = "own";
 
+/// The profile of whoever has chosen none.
+const WORKSPACE: &str = ":workspace";
+
 /// A rule that would allow a denial, as an option of `run`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rule {
@@ -136,7 +139,27 @@ pub(crate) fn apply(parsed: &Parsed, caller: &Caller, noted: &Noted) -> Result<i
         file.restore()?;
         return Err(refused);
     }
-    print(&format!("changed {}; use it with \"pinfold run -p {name}\"\n", file.path))
+    let use_it = match default(caller, noted.profile(), &name) {
+        Some(default) => {
+            document.insert("default_permissions", value(default));
+            file.write(&document.to_string())?;
+            default == name
+        }
+        None => false,
+    };
+    let how = match use_it {
+        true => String::from("every run uses it unless another profile is chosen"),
+        false => format!("use it with \"pinfold run -p {name}\""),
+    };
+    print(&format!("changed {}; {how}\n", file.path))
+}
+
+/// What has to be the default from now on, when there was none: a configuration with
+/// profiles must name one. Who had that of pinfold keeps it, with the rules.
+fn default<'n>(caller: &Caller, used: &str, name: &'n str) -> Option<&'n str> {
+    let without = Sandbox::open(caller, &Options::default());
+    let needed = matches!(without, Err(pinfold::Error::Configuration(_)));
+    needed.then_some(if used == WORKSPACE { name } else { WORKSPACE })
 }
 
 /// What a rule for a path does not help against: one that is more specific, or the

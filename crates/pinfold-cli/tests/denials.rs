@@ -321,9 +321,12 @@ fn applied_rules_are_enough_and_leave_the_rest_of_the_file_alone() {
         assert_eq!(applied.status, 0, "{}", applied.stderr);
         let after = std::fs::read_to_string(world.config_file()).unwrap();
         assert!(after.contains(kept), "{after}");
-        let again = world.pinfold(&[&["run", "-p", profile][..], &command].concat());
-        assert_eq!(again.status, 0, "{}\n{after}", again.stderr);
-        std::fs::remove_dir(&made).unwrap();
+        // With the profile, and with none, as before.
+        for chosen in [&["-p", profile][..], &[]] {
+            let again = world.pinfold(&[&["run"][..], chosen, &command].concat());
+            assert_eq!(again.status, 0, "{}\n{after}", again.stderr);
+            std::fs::remove_dir(&made).unwrap();
+        }
     }
 }
 
@@ -349,6 +352,20 @@ fn rules_go_to_the_project_when_that_is_trusted() {
     assert!(!user.contains("permissions"), "{user}");
     let again = world.pinfold(&[&["run", "-p", "own"][..], &command].concat());
     assert_eq!(again.status, 0, "{}", again.stderr);
+}
+
+#[test]
+fn a_default_that_somebody_did_not_use_stays_what_it_was() {
+    let world = World::new("denials-default");
+    world.configuration("");
+    let made = world.home().join("made");
+    let command = ["--log-denials", "--", "mkdir", made.to_str().unwrap()];
+    world.pinfold(&[&["run", "-p", ":read-only"][..], &command].concat());
+    assert_eq!(world.pinfold(&["why", "--apply", "--yes"]).status, 0);
+    let plain = world.pinfold(&["run", "--", "touch", "written"]);
+    assert_eq!(plain.status, 0, "{}", plain.stderr);
+    let chosen = world.pinfold(&["run", "-p", "own", "--", "touch", "more"]);
+    assert_ne!(chosen.status, 0, "own extends :read-only");
 }
 
 #[test]
