@@ -13,3 +13,4 @@ mod doors;
 mod flows;
 mod harness;
 mod hygiene;
+mod mutations;
