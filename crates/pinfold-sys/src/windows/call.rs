@@ -24,17 +24,17 @@ use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetConsoleCtrlHandler,
 };
 use windows_sys::Win32::System::JobObjects::{
-    AssignProcessToJobObject, CreateJobObjectW, JOBOBJECTINFOCLASS, QueryInformationJobObject,
-    SetInformationJobObject, TerminateJobObject,
+    CreateJobObjectW, JOBOBJECTINFOCLASS, QueryInformationJobObject, SetInformationJobObject,
+    TerminateJobObject,
 };
 use windows_sys::Win32::System::StationsAndDesktops::{CloseDesktop, CreateDesktopW, HDESK};
 use windows_sys::Win32::System::SystemServices::SE_GROUP_LOGON_ID;
 use windows_sys::Win32::System::Threading::{
-    CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW,
+    CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW,
     DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess,
     GetExitCodeProcess, InitializeProcThreadAttributeList, OpenProcessToken,
-    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES,
-    STARTUPINFOEXW, TerminateProcess, UpdateProcThreadAttribute, WaitForSingleObject,
+    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROC_THREAD_ATTRIBUTE_JOB_LIST, PROCESS_INFORMATION,
+    STARTF_USESTDHANDLES, STARTUPINFOEXW, UpdateProcThreadAttribute, WaitForSingleObject,
 };
 use windows_sys::core::BOOL;
 
@@ -116,12 +116,6 @@ pub(crate) fn query_job<T: Default>(job: &OwnedHandle, class: JOBOBJECTINFOCLASS
         QueryInformationJobObject(job.as_raw_handle(), class, place, length, null_mut())
     })?;
     Ok(facts)
-}
-
-/// Puts a process into a job.
-pub(crate) fn assign_job(job: &OwnedHandle, process: &OwnedHandle) -> Outcome<()> {
-    // SAFETY: both handles are open.
-    done(unsafe { AssignProcessToJobObject(job.as_raw_handle(), process.as_raw_handle()) })
 }
 
 /// Ends everything in a job.
@@ -350,35 +344,23 @@ pub(crate) struct Start<'a> {
     pub(crate) directory: &'a [u16],
     pub(crate) environment: &'a [u16],
     pub(crate) standard: &'a [Option<OwnedHandle>; 3],
+    pub(crate) job: &'a OwnedHandle,
     pub(crate) token: Option<&'a OwnedHandle>,
     pub(crate) desktop: Option<&'a str>,
 }
 
-/// A process that waits for [`Suspended::resume`].
-pub(crate) struct Suspended {
-    pub(crate) process: OwnedHandle,
-    thread: OwnedHandle,
-}
-
-impl Suspended {
-    /// Lets it go.
-    pub(crate) fn resume(self) -> OwnedHandle {
-        // SAFETY: the handle is open.
-        unsafe { ResumeThread(self.thread.as_raw_handle()) };
-        self.process
-    }
-}
-
-/// Starts a process that inherits its standard handles and nothing else.
-pub(crate) fn create_process(start: Start<'_>) -> Outcome<Suspended> {
-    let Start { program, mut line, directory, environment, standard, token, desktop } = start;
-    let mut inherited: Vec<HANDLE> =
+/// Starts a process in a job, from its first moment on, that inherits its standard
+/// handles and nothing else.
+pub(crate) fn create_process(start: Start<'_>) -> Outcome<OwnedHandle> {
+    let Start { program, mut line, directory, environment, standard, job, token, desktop } = start;
+    let inherited: Vec<HANDLE> =
         standard.iter().flatten().map(AsRawHandle::as_raw_handle).collect();
     let given = |which: usize| {
         let handle = standard.get(which).and_then(Option::as_ref);
         handle.map_or(null_mut(), AsRawHandle::as_raw_handle)
     };
-    let mut list = AttributeList::of(&mut inherited)?;
+    let jobs = [job.as_raw_handle()];
+    let mut list = AttributeList::of(&inherited, &jobs)?;
     let mut desktop = desktop.map(wide);
     let mut startup = STARTUPINFOEXW::default();
     startup.StartupInfo.cb = size_of::<STARTUPINFOEXW>() as u32;
@@ -391,7 +373,7 @@ pub(crate) fn create_process(start: Start<'_>) -> Outcome<Suspended> {
     ] = [given(0), given(1), given(2)];
     startup.lpAttributeList = list.pointer();
     let mut made = PROCESS_INFORMATION::default();
-    let flags = CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
+    let flags = CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
     let inherits = BOOL::from(!inherited.is_empty());
     let startup = (&raw const startup).cast();
     let environment = environment.as_ptr().cast();
@@ -430,33 +412,40 @@ pub(crate) fn create_process(start: Start<'_>) -> Outcome<Suspended> {
         },
     };
     done(result)?;
-    Ok(Suspended { process: owned(made.hProcess)?, thread: owned(made.hThread)? })
+    drop(owned(made.hThread));
+    owned(made.hProcess)
 }
 
-/// Names the handles that a process inherits.
+/// Names the handles that a process inherits, and its job.
 struct AttributeList {
     memory: Vec<usize>,
 }
 
 impl AttributeList {
-    fn of(handles: &mut [HANDLE]) -> Outcome<AttributeList> {
+    fn of(inherited: &[HANDLE], jobs: &[HANDLE]) -> Outcome<AttributeList> {
         let mut length = 0;
         // SAFETY: without a list only the length is written.
-        unsafe { InitializeProcThreadAttributeList(null_mut(), 1, 0, &mut length) };
+        unsafe { InitializeProcThreadAttributeList(null_mut(), 2, 0, &mut length) };
         let mut memory = vec![0usize; length.div_ceil(size_of::<usize>())];
         let place = memory.as_mut_ptr().cast();
         // SAFETY: there is as much room as was asked for.
-        done(unsafe { InitializeProcThreadAttributeList(place, 1, 0, &mut length) })?;
-        let list = AttributeList { memory };
-        if !handles.is_empty() {
-            let which = PROC_THREAD_ATTRIBUTE_HANDLE_LIST as usize;
-            let (first, size) = (handles.as_ptr().cast(), size_of_val(handles));
-            // SAFETY: the handles outlive the list, which the caller drops first.
-            done(unsafe {
-                UpdateProcThreadAttribute(place, 0, which, first, size, null_mut(), null())
-            })?;
-        }
+        done(unsafe { InitializeProcThreadAttributeList(place, 2, 0, &mut length) })?;
+        let mut list = AttributeList { memory };
+        list.name(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, inherited)?;
+        list.name(PROC_THREAD_ATTRIBUTE_JOB_LIST, jobs)?;
         Ok(list)
+    }
+
+    fn name(&mut self, which: u32, handles: &[HANDLE]) -> Outcome<()> {
+        if handles.is_empty() {
+            return Ok(());
+        }
+        let (first, size) = (handles.as_ptr().cast(), size_of_val(handles));
+        let place = self.pointer();
+        // SAFETY: the handles outlive the list, which the caller drops first.
+        done(unsafe {
+            UpdateProcThreadAttribute(place, 0, which as usize, first, size, null_mut(), null())
+        })
     }
 
     fn pointer(&mut self) -> *mut c_void {
@@ -469,12 +458,6 @@ impl Drop for AttributeList {
         // SAFETY: it was initialized, and is deleted once.
         unsafe { DeleteProcThreadAttributeList(self.pointer()) };
     }
-}
-
-/// Ends a process.
-pub(crate) fn terminate_process(process: &OwnedHandle) {
-    // SAFETY: the handle is open.
-    unsafe { TerminateProcess(process.as_raw_handle(), 1) };
 }
 
 /// Waits until a process has ended, at most for so many milliseconds; whether it has.

@@ -66,14 +66,9 @@ pub fn run(
     let standard = call::standard();
     call::leave_interrupts();
     let began = Instant::now();
-    let process = start(launch, confinement.as_ref(), &environment, &standard)?;
-    if let Err(code) = call::assign_job(&job, &process.process) {
-        call::terminate_process(&process.process);
-        return Err(system("put the command into its job")(code));
-    }
+    let process = start(launch, confinement.as_ref(), &environment, (&standard, &job))?;
     // What the command writes to must come to its end with the command.
     drop(standard);
-    let process = process.resume();
     let exceeded = wait(&process, bounds.wall_time.map(|time| began + time));
     // What it has left behind ends with it.
     call::terminate_job(&job);
@@ -106,8 +101,8 @@ fn start(
     launch: &Launch,
     confinement: Option<&Confinement>,
     environment: &[u16],
-    standard: &[Option<OwnedHandle>; 3],
-) -> Result<call::Suspended, Error> {
+    (standard, job): (&[Option<OwnedHandle>; 3], &OwnedHandle),
+) -> Result<OwnedHandle, Error> {
     let directory = with_nul(wide::units(launch.directory.as_bytes()));
     let mut error = ERROR_FILE_NOT_FOUND as i32;
     for program in &launch.programs {
@@ -127,6 +122,7 @@ fn start(
             directory: &directory,
             environment,
             standard,
+            job,
             token: confinement.map(|confinement| &confinement.token),
             desktop: confinement.map(|confinement| confinement.desktop.as_str()),
         });
