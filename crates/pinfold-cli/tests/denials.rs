@@ -160,7 +160,7 @@ fn the_mounts_of_other_namespaces_are_not_answered_for() {
     let world = World::new("denials-foreign");
     let profile = "permissions.nested={extends=\":workspace\",user_namespaces=true}";
     let options = ["-c", profile, "-p", "nested", "--log-denials"];
-    let script = "unshare -Urm true || exit 7; unshare -Urm sh -c 'echo x >~/inner'; echo x >~/new";
+    let script = "unshare -Um true || exit 7; unshare -Um sh -c 'echo x >~/inner'; echo x >~/new";
     let (status, told) = denied(&world, &options, script);
     if status == 7 {
         // Some hosts have no namespaces within namespaces.
