@@ -264,6 +264,11 @@ fn a_session_tells_each_denial_with_the_command_that_met_it() {
     let some = talk.result("session/denials", asked);
     assert_eq!(some["denials"].as_array().unwrap().len(), 1, "{some}");
     assert_eq!(some["denials"][0]["seq"], 2);
+    // What the server does for a client is nobody's process.
+    let file = json!({ "session": session, "path": home.join("four"), "data": "" });
+    assert_eq!(talk.error("file/write", file)["code"], -32003);
+    let last = talk.result("session/denials", json!({ "session": session, "from": 3 }));
+    assert_eq!(last["denials"][0]["process"], Value::Null, "{last}");
     // Each was told as well.
     let news: Vec<Value> = talk.notes_of("session/denied", 3);
     assert_eq!(news[2]["denial"]["seq"], 2);

@@ -134,6 +134,17 @@ pub struct Attempt {
     pub mark: u64,
 }
 
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A unix socket.
+    Socket,
+    /// Anything else.
+    Other,
+}
+
 /// Listening sockets for a proxy outside. All but the first need a network of the
 /// command's own.
 #[derive(Debug)]

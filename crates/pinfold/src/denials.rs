@@ -174,7 +174,7 @@ impl Recorder {
             }
         };
         if let Some(denial) = denial {
-            self.add(denial, Some(process), Some(mark));
+            self.add(denial, Some(process), Some(mark).filter(|mark| *mark != 0));
         }
     }
 

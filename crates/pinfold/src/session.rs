@@ -62,7 +62,7 @@ pub struct Start {
     pub environment: Vec<OsString>,
     /// What it reads and writes.
     pub stdio: Stdio,
-    /// What [`Denial::command`] says of it and its descendants.
+    /// What [`Denial::command`] says of it and its descendants; 0 for nothing.
     pub mark: u64,
 }
 

@@ -7,6 +7,7 @@ use pinfold_policy::path::AbsPath;
 
 use super::call;
 use super::name::{c_path, text};
+pub use crate::seam::Kind;
 
 /// Links that lead to links.
 const LINKS: usize = 8;
@@ -15,17 +16,6 @@ const LINKS: usize = 8;
 #[derive(Debug)]
 pub struct View {
     root: OwnedFd,
-}
-
-/// What is at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A unix socket.
-    Socket,
-    /// Anything else.
-    Other,
 }
 
 impl View {

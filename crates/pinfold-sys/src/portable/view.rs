@@ -4,21 +4,11 @@ use pinfold_policy::path::AbsPath;
 
 use super::Never;
 use crate::name;
+pub use crate::seam::Kind;
 
 /// The root directory of a process: there is none to be had.
 #[derive(Debug)]
 pub struct View(Never);
-
-/// What is at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A unix socket.
-    Socket,
-    /// Anything else.
-    Other,
-}
 
 impl View {
     /// The view of a process: there is none to be had.
