@@ -6,7 +6,8 @@
 //! the new namespaces, which is what keeps the command from touching it.
 
 use std::ffi::{CStr, CString, c_void};
-use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 
 use pinfold_policy::plan::linux::Doors;
 
@@ -36,6 +37,8 @@ pub(crate) struct Task {
     pub(crate) channel: i32,
     /// Where the commands of a session pass on what tells of their calls, or -1.
     pub(crate) telling: i32,
+    /// Where to note the number of the mount namespace, for who hears of calls.
+    pub(crate) mounts: Option<Arc<AtomicU64>>,
     /// A Landlock ruleset for the commands of a session, or -1.
     pub(crate) ruleset: i32,
     /// The doors to open, and where to pass them out.
@@ -98,6 +101,12 @@ fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
         // Or the end of the supervisor's would never show.
         call::close(outer);
         doors::open(doors, inner).map_err(at(Stage::Doors))?;
+    }
+    if let Some(mounts) = &task.mounts {
+        // From outside it cannot be read once this process is out of reach, and later
+        // a command may be in another one.
+        let number = call::number_of(c"/proc/self/ns/mnt").map_err(at(Stage::Process))?;
+        mounts.store(number, SeqCst);
     }
     // 5. Out of reach: nothing of this process can be read, or traced.
     call::prctl(libc::PR_SET_DUMPABLE, 0).map_err(at(Stage::Process))?;

@@ -54,6 +54,7 @@ pub(crate) fn run(
     let mut listener = None;
     if let Some(witness) = &launch.witness {
         let (started, telling) = notify::listen(witness)?;
+        task.mounts = plan.filter.user_namespaces.then(|| started.home());
         (listening, listener) = (Some(telling.channel), Some(started));
         command.told = Some(Telling { mark: launch.mark, ..telling });
     }
@@ -76,9 +77,6 @@ pub(crate) fn run(
     // Or the end of those inside would never show.
     listening.into_iter().for_each(call::close);
     let child = child?;
-    if plan.filter.user_namespaces {
-        listener.iter().for_each(|listener| listener.belongs_to(child.number));
-    }
     if let Some([outer, inner]) = channel {
         call::close(inner);
         if doors::received(outer).is_some_and(opened) {
@@ -227,6 +225,7 @@ pub(crate) fn task(
         command: None,
         channel: -1,
         telling: -1,
+        mounts: None,
         ruleset: -1,
         doors: None,
         supervisor: call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?,

@@ -18,15 +18,15 @@ pub(crate) struct Listener {
     home: Home,
 }
 
-/// The number of the sandbox's mount namespace, 0 as long as it is not known. A
+/// The number of the sandbox's mount namespace, 0 where it is not asked for. A
 /// process in another one meets other mounts, which no rule answers for.
 type Home = Arc<AtomicU64>;
 
 impl Listener {
-    /// Says which process is in the sandbox's mount namespace, where commands can
-    /// make others.
-    pub(crate) fn belongs_to(&self, first: i32) {
-        self.home.store(mounts_of(first), SeqCst);
+    /// Where to note the number of the sandbox's mount namespace before its first
+    /// command starts, where commands can make others.
+    pub(crate) fn home(&self) -> Arc<AtomicU64> {
+        self.home.clone()
     }
 
     /// Waits until nobody is left who could call.

@@ -150,6 +150,9 @@ fn supervise(
         None => None,
     };
     let (listener, telling) = place.witness.as_ref().map(notify::listen).transpose()?.unzip();
+    if plan.filter.user_namespaces {
+        task.mounts = listener.as_ref().map(notify::Listener::home);
+    }
     // The number stays that of the first process.
     let listening = telling.as_ref().map(|telling| owned(telling.channel));
     task.telling = listening.as_ref().map_or(-1, AsRawFd::as_raw_fd);
@@ -159,9 +162,6 @@ fn supervise(
         .zip(channel.as_ref().map(|pair| pair.each_ref().map(|end| end.as_raw_fd())));
     let child = namespaces::start(&task, plan)?;
     drop((inner, supervisor, listening));
-    if plan.filter.user_namespaces {
-        listener.iter().for_each(|listener| listener.belongs_to(child.number));
-    }
     if let Some([outer, inner]) = channel {
         drop(inner);
         if doors::received(outer.as_raw_fd()).is_some_and(opened) {

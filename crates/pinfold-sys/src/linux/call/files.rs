@@ -95,17 +95,22 @@ pub(crate) fn getdents(directory: Descriptor, buffer: &mut [u8]) -> Outcome<usiz
 
 /// The type and mode of what is at a path, the last link not followed.
 pub(crate) fn mode_of(name: &CStr) -> Outcome<u32> {
+    status_of(name, libc::AT_SYMLINK_NOFOLLOW).map(|found| found.st_mode)
+}
+
+/// The number of what is at a path, a link at its end followed.
+pub(crate) fn number_of(name: &CStr) -> Outcome<u64> {
+    status_of(name, 0).map(|found| found.st_ino)
+}
+
+fn status_of(name: &CStr, flags: i32) -> Outcome<libc::stat> {
     // SAFETY: `stat` is integers only, all zero is a value of it.
     let mut found: libc::stat = unsafe { std::mem::zeroed() };
-    let given = [
-        flag(libc::AT_FDCWD),
-        path(name),
-        std::ptr::from_mut(&mut found) as usize,
-        libc::AT_SYMLINK_NOFOLLOW as usize,
-    ];
+    let given =
+        [flag(libc::AT_FDCWD), path(name), std::ptr::from_mut(&mut found) as usize, flag(flags)];
     // SAFETY: the kernel writes one `stat`.
     unsafe { call(libc::SYS_newfstatat, arguments(given)) }?;
-    Ok(found.st_mode)
+    Ok(found)
 }
 
 /// Whether a descriptor is open on a directory.
