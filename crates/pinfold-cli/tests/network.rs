@@ -4,8 +4,8 @@
 
 mod world;
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -115,6 +115,86 @@ fn without_rules_the_hosts_loopback_is_out_of_reach() {
     // The same without enforcement arrives: this test can fail.
     let output = ask(&world, &["-p", ":danger-full-access"], ("127.0.0.1", server.port), &url);
     assert!(output.stdout.ends_with("served"), "{}", output.stdout);
+}
+
+/// An address of this host that is not loopback; asking for it sends nothing.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Cases N01 to N03 of the network study: no proxy variables, no proxy.
+#[test]
+fn n01_n02_n03_no_address_of_the_host_is_reached_past_the_proxy() {
+    let (world, server) = (World::new("net-past"), Server::start());
+    let mut places = vec![(IpAddr::from([127, 0, 0, 1]), server.port)];
+    let other = own_address().map(|address| TcpListener::bind((address, 0)).unwrap());
+    if let Some(listener) = &other {
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        places.push((address.ip(), address.port()));
+    }
+    for options in [&[][..], &["--net", "example.com"]] {
+        for (address, port) in &places {
+            let script = format!(
+                "unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY\n\
+                 timeout 5 bash -c 'echo >/dev/tcp/{address}/{port}' 2>/dev/null; echo $?"
+            );
+            let mut arguments = vec!["run"];
+            arguments.extend(options);
+            arguments.extend(["--", "sh", "-c", &script]);
+            let output = world.pinfold(&arguments);
+            assert_eq!(output.stdout, "1\n", "{options:?} {address} {}", output.stderr);
+        }
+    }
+    assert_eq!(server.seen(), 0);
+    if let Some(listener) = other {
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}
+
+/// Case N72.
+#[test]
+fn n72_a_server_of_the_command_is_reached_by_it_and_the_proxy_sees_nothing_of_it() {
+    let world = World::new("net-inside");
+    let script = "import socket\n\
+        server = socket.create_server(('0.0.0.0', 8080))\n\
+        client = socket.create_connection(('127.0.0.1', 8080))\n\
+        server.accept()[0].sendall(b'inside')\n\
+        print(client.recv(10).decode())";
+    let audit = world.path("audit");
+    let options = ["run", "--net", "example.com", "--audit", audit.to_str().unwrap()];
+    let output = world.pinfold(&[&options[..], &["--", "python3", "-c", script]].concat());
+    assert_eq!(output.stdout, "inside\n", "{}", output.stderr);
+    let audit = std::fs::read_to_string(audit).unwrap();
+    assert!(!audit.contains("8080"), "{audit}");
+}
+
+/// Case N73.
+#[test]
+fn n73_what_the_command_leaves_behind_has_no_network_and_no_life() {
+    let (world, server) = (World::new("net-daemon"), Server::start());
+    let rule = format!("127.0.0.1:{}", server.port);
+    world.file(
+        "fetch",
+        &format!(
+            "exec 3<>/dev/tcp/127.0.0.1/3128\n\
+             printf 'GET http://{rule}/ HTTP/1.1\\r\\nHost: {rule}\\r\\n\\r\\n' >&3\n\
+             timeout 5 head -c 12 <&3\n"
+        ),
+    );
+    let daemon = "setsid sh -c '(sleep 1; bash fetch) >late 2>&1 &'";
+    let script = format!("bash fetch >soon; {daemon}");
+    let output = world.pinfold(&["run", "--net", &rule, "--", "sh", "-c", &script]);
+    assert_eq!(output.status, 0, "{}", output.stderr);
+    assert_eq!(std::fs::read_to_string(world.path("soon")).unwrap(), "HTTP/1.1 200");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(server.seen(), 1, "the daemon has reached the server");
+    // The same daemon of a command that waits for it: this test can fail.
+    let waits = format!("{daemon}; sleep 3");
+    world.pinfold(&["run", "--net", &rule, "--", "sh", "-c", &waits]);
+    assert_eq!(server.seen(), 2);
 }
 
 #[test]

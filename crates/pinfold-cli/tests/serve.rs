@@ -56,6 +56,29 @@ fn commands_share_files_processes_and_loopback_and_the_profile_holds() {
 }
 
 #[test]
+fn a_server_has_descriptors_for_many_commands_and_they_have_their_own_limit() {
+    let world = World::new("serve-descriptors");
+    let mut limited = world.command("sh");
+    let script = "ulimit -Sn 100 && exec \"$0\" serve";
+    limited.args(["-c", script, env!("CARGO_BIN_EXE_pinfold")]);
+    let mut talk = Talk::with(limited);
+    talk.initialize();
+    let session = talk.result("session/start", json!({ "denials": "writes" }));
+    let session = session["session"].as_str().unwrap().to_owned();
+    let waiting: Vec<String> = (0..60).map(|_| talk.spawn(&session, &["cat"], json!({}))).collect();
+    let outside = world.home().join("made");
+    let script = format!("ulimit -Sn; echo x >{}", outside.display());
+    let process = talk.spawn(&session, &["sh", "-c", &script], json!({}));
+    let ended = talk.result("process/wait", json!({ "process": process }));
+    assert_eq!(ended["denials"][0]["target"], outside.to_str().unwrap(), "{ended}");
+    assert_eq!(talk.output(&process, "stdout"), "100\n");
+    for process in waiting {
+        talk.result("process/close_stdin", json!({ "process": process }));
+        assert_eq!(talk.result("process/wait", json!({ "process": process }))["code"], 0);
+    }
+}
+
+#[test]
 fn a_protected_name_that_a_session_makes_is_taken_away() {
     let world = World::new("serve-protected");
     let mut talk = Talk::start(&world);

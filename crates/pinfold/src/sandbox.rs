@@ -259,13 +259,16 @@ impl Sandbox {
             return None;
         }
         let policy = &self.profile.filesystem;
+        let writable = |path: &AbsPath| access(policy, path).0 == Access::Write;
         let around = |path: &AbsPath| {
-            let above = path.ancestors().skip(1).find(pinfold_sys::facts::exists);
-            above.is_some_and(|above| access(policy, &above).0 == Access::Write)
+            let mut above = path.ancestors().skip(1);
+            above.find(pinfold_sys::facts::exists).is_some_and(|above| writable(&above))
         };
         let own = self.caller.own_directories();
         let directories = own.into_iter().filter(|path| {
             access(policy, path).1.is_some_and(|rule| rule.origin == OWN)
+                // Where nothing above can be written, nothing need be looked at.
+                && path.ancestors().skip(1).any(|above| writable(&above))
                 && !pinfold_sys::facts::exists(path)
                 && around(path)
         });

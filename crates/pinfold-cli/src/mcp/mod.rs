@@ -52,6 +52,7 @@ pub(crate) fn mcp(parsed: &Parsed) -> Result<i32, Failure> {
         // What failed and why is what a model asks next.
         options.denials.level = Some(Level::Writes);
     }
+    pinfold_sys::open_as_many_as_allowed();
     let home = Arc::new(Home::new(caller(parsed)?, options));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -34,6 +34,7 @@ const CONNECTIONS: usize = 256;
 
 /// `pinfold serve`.
 pub(crate) fn serve(parsed: &Parsed) -> Result<i32, Failure> {
+    pinfold_sys::open_as_many_as_allowed();
     let server = Arc::new(Server::new());
     let swept = server.clone();
     std::thread::spawn(move || swept.sweep());

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
@@ -45,7 +45,13 @@ impl Talk {
     /// A server of its own, with these arguments.
     pub(crate) fn of(world: &World, arguments: &[&str]) -> Talk {
         let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
-        let pipes = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments);
+        Talk::with(command)
+    }
+
+    /// The server that a command starts.
+    pub(crate) fn with(mut command: Command) -> Talk {
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut server = pipes.spawn().unwrap();
         let writer = server.stdin.take().unwrap();
         let reader = BufReader::new(server.stdout.take().unwrap());

@@ -15,6 +15,7 @@ mod init;
 mod inotify;
 mod keeper;
 mod landlock;
+mod limit;
 mod name;
 mod namespaces;
 pub mod neighbour;
@@ -36,4 +37,5 @@ mod watch;
 
 pub use doctor::doctor;
 pub use entry::{command_line, prefault};
+pub use limit::open_as_many_as_allowed;
 pub use supervise::{door, run};

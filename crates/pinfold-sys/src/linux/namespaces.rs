@@ -24,7 +24,7 @@ use super::supervise::{
     watch_signals,
 };
 use super::watch::{Told, Watcher};
-use super::{doors, filter, notify};
+use super::{doors, filter, limit, notify};
 use crate::seam::{Appeared, Ended, Error, Exceeded, Launch, OpenDoors};
 
 /// From `asm-generic/resource.h`; C libraries disagree about the type.
@@ -263,6 +263,9 @@ fn limits(plan: &NamespacePlan) -> Vec<(u32, u64, u64)> {
     }
     if let Some(memory) = plan.limits.memory {
         limits.push((RLIMIT_DATA, memory, memory));
+    }
+    if let Some([soft, hard]) = limit::descriptors_of_commands() {
+        limits.push((limit::RLIMIT_NOFILE, soft, hard));
     }
     limits
 }

@@ -13,7 +13,7 @@ mod run;
 
 pub use crate::portable::entry::{command_line, prefault};
 pub use crate::portable::run::door;
-pub use crate::portable::{neighbour, session, socket, terminal, view};
+pub use crate::portable::{neighbour, open_as_many_as_allowed, session, socket, terminal, view};
 pub use doctor::doctor;
 pub use run::run;
 

@@ -272,6 +272,15 @@ pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> Outcome<()> {
     reads(libc::SYS_prlimit64, arguments(given)).map(drop)
 }
 
+/// Both bounds of a resource limit.
+pub(crate) fn getrlimit(resource: u32) -> Outcome<[u64; 2]> {
+    let mut limit = [0; 2];
+    let given = [0, resource as usize, 0, std::ptr::from_mut(&mut limit) as usize];
+    // SAFETY: the kernel writes one `struct rlimit64`, which is two numbers.
+    unsafe { call(libc::SYS_prlimit64, arguments(given)) }?;
+    Ok(limit)
+}
+
 /// The effective user and group that the process was started with.
 pub(crate) fn identity() -> (u32, u32) {
     // SAFETY: the auxiliary vector is there from the start and never changes.
