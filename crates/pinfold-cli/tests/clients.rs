@@ -25,8 +25,9 @@ fn isolated(test: &str, body: fn(&World, &Internet)) {
         return body(&world, &internet);
     }
     world.file("resolv.conf", &format!("nameserver {ADDRESS}\n"));
+    world.file("hosts", &format!("127.0.0.1 localhost\n{ADDRESS} listed.test other.test\n"));
     let script = format!(
-        "mount --bind resolv.conf /etc/resolv.conf && ip link set lo up && ip address add {ADDRESS}/32 dev lo \
+        "mount --bind resolv.conf /etc/resolv.conf && mount --bind hosts /etc/hosts && ip link set lo up && ip address add {ADDRESS}/32 dev lo \
          && echo made && PINFOLD_OWN_NETWORK=1 exec \"$0\" --exact {test} --nocapture"
     );
     let program = std::env::current_exe().unwrap();
@@ -209,6 +210,23 @@ fn programs_that_fetch_pages() {
             let script = format!("python3 -c '{requests}' {url}");
             check(world, internet, ("web.test", &script), "hello from outside");
         }
+    });
+}
+
+#[test]
+fn hosts_that_a_file_names_are_known_by_name() {
+    isolated("hosts_that_a_file_names_are_known_by_name", |world, internet| {
+        if !can(world, "curl", "command -v curl") {
+            return;
+        }
+        internet.file("listed.test/hello", "hello from outside\n");
+        let script = "curl -sSf --noproxy '*' http://listed.test/hello";
+        check(world, internet, ("listed.test", script), "hello from outside");
+        // Another name of the same address is another host.
+        let other = run(world, "other.test", script);
+        let text = format!("{}{}", other.stdout, other.stderr);
+        assert!(other.status != 0 && !text.contains("hello"), "{text}");
+        assert_eq!(internet.hosts(), [""; 0], "{text}");
     });
 }
 

@@ -187,6 +187,7 @@ impl House {
                     None => Host::Address(IpAddr::V4(address)),
                 }
             }
+            Host::Address(address) => self.gate.named(address, local.port()),
             host => host,
         };
         Some(Request::new(Protocol::Tcp, host, local.port()))

@@ -115,6 +115,22 @@ impl Gate {
         Ok(Grant { id, rule })
     }
 
+    /// The host that is meant by an address that a program has found for itself: the
+    /// address where rules let it be reached, or else its name, rather one that may
+    /// be reached. Names are resolved again, so that nothing is reached by this that
+    /// would not be by the name.
+    pub(crate) fn named(&self, address: IpAddr, port: u16) -> Host {
+        let literal = Host::Address(address);
+        let refused = |host: &Host| self.policy.decide_host(host, port).action == HostAction::Deny;
+        if !refused(&literal) {
+            return literal;
+        }
+        let names = self.outside.names(address);
+        let mut hosts = names.iter().filter_map(|name| Host::parse(name).ok()).peekable();
+        let first = hosts.peek().cloned();
+        hosts.find(|host| !refused(host)).or(first).unwrap_or(literal)
+    }
+
     /// A connection for plain requests: to the upstream proxy itself where that
     /// one resolves, otherwise as [`Gate::reach`].
     pub(crate) async fn reach_plain(
