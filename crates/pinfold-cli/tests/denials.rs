@@ -155,6 +155,33 @@ fn paths_are_what_they_are_in_the_sandbox() {
     assert!(!home.join("new").exists());
 }
 
+/// The kernel gives up paths with `..` whenever anything is renamed meanwhile.
+#[test]
+fn what_is_renamed_elsewhere_hides_nothing() {
+    let world = World::new("denials-renames");
+    world.file("elsewhere/one", "");
+    let (one, two) = (world.path("elsewhere/one"), world.path("elsewhere/two"));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let new = shown(&world.home().join("new"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..2_000_000 {
+                if done.load(std::sync::atomic::Ordering::SeqCst) {
+                    break;
+                }
+                std::fs::rename(&one, &two).unwrap();
+                std::fs::rename(&two, &one).unwrap();
+            }
+        });
+        let script = "mkdir -p d; ln -sfn ../../home d/up; echo x >d/up/new";
+        let told: Vec<_> = (0..8).map(|_| denied(&world, &["--log-denials"], script).1).collect();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        for told in told {
+            assert!(told.iter().any(|(_, path, _)| *path == new), "{told:?}");
+        }
+    });
+}
+
 #[test]
 fn the_mounts_of_other_namespaces_are_not_answered_for() {
     let world = World::new("denials-foreign");

@@ -30,12 +30,23 @@ pub(crate) fn openat2_no_links(
     reads(libc::SYS_openat2, arguments(given)).map(|fd| fd as Descriptor)
 }
 
+/// How often a path is resolved again: the kernel gives up one with `..` whenever
+/// anything on the whole system is renamed or mounted meanwhile, with EAGAIN.
+const RESOLUTIONS: usize = 1000;
+
 /// Opens a path as if `root` was the root directory, for links as well.
 pub(crate) fn openat2_in_root(root: Descriptor, name: &CStr, flags: i32) -> Outcome<Descriptor> {
     const RESOLVE_IN_ROOT: u64 = 0x10;
     let how = OpenHow { flags: flags as u64, mode: 0, resolve: RESOLVE_IN_ROOT };
     let given = [flag(root), path(name), pointer(&how), size_of::<OpenHow>()];
-    reads(libc::SYS_openat2, arguments(given)).map(|fd| fd as Descriptor)
+    let mut opened = reads(libc::SYS_openat2, arguments(given));
+    for _ in 1..RESOLUTIONS {
+        if opened != Err(Errno(libc::EAGAIN)) {
+            break;
+        }
+        opened = reads(libc::SYS_openat2, arguments(given));
+    }
+    opened.map(|fd| fd as Descriptor)
 }
 
 /// The target of a link: of the one at `name`, or with an empty name of the one
