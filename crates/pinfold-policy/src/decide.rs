@@ -107,6 +107,15 @@ fn deepest_tree<'p>(trees: &'p [FsRule], path: &AbsPath) -> Option<(usize, &'p F
     })
 }
 
+/// Whether a rule for this path changes nothing there: it may be written, and what is
+/// around it as well.
+pub(crate) fn is_idle(policy: &FsPolicy, path: &AbsPath) -> bool {
+    let around = path.parent().filter(|above| private(policy, above).is_none());
+    [Some(path.clone()), around]
+        .iter()
+        .all(|path| path.as_ref().is_some_and(|path| access(policy, path).0 == Access::Write))
+}
+
 /// The private directory that a path lies in, unless a rule inside it decides.
 pub(crate) fn private<'p>(policy: &'p FsPolicy, path: &AbsPath) -> Option<&'p (AbsPath, Origin)> {
     let private = policy.private.iter().find(|(directory, _)| path.starts_with(directory))?;
@@ -133,8 +142,8 @@ fn path_verdict(policy: &FsPolicy, path: &AbsPath, allows: fn(Access) -> bool) -
     }
 }
 
-/// A name can be removed where its directory is writable, it is writable
-/// itself, and nothing at or below it has a rule of its own or is private.
+/// A name can be removed where its directory is writable, it is writable itself, and
+/// nothing at or below it has a rule that says otherwise or is private.
 fn removal(policy: &FsPolicy, path: &AbsPath) -> Verdict {
     let private_below = policy.private.iter().find(|(private, _)| private.starts_with(path));
     if let Some((directory, origin)) = private_below {
@@ -142,7 +151,7 @@ fn removal(policy: &FsPolicy, path: &AbsPath) -> Verdict {
         return Verdict { allowed: false, rule, origin: Some(origin.clone()) };
     }
     let held = policy.rules.iter().find(|rule| match &rule.target {
-        FsTarget::Tree(tree) => tree.starts_with(path),
+        FsTarget::Tree(tree) => tree.starts_with(path) && !is_idle(policy, tree),
         FsTarget::Glob(_) => false,
     });
     let held = held.filter(|_| private(policy, path).is_none());

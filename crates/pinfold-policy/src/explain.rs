@@ -185,6 +185,10 @@ fn landlock(plan: &LandlockPlan) -> String {
         };
         let _ = writeln!(text, "  TCP ports to {label}: {ports}");
     }
+    if let Some(deputy) = &plan.deputy {
+        let what = if deputy.reads { "opens, makes" } else { "makes" };
+        let _ = writeln!(text, "  the supervisor {what} and changes what appears later");
+    }
     text
 }
 

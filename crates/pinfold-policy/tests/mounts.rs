@@ -149,17 +149,6 @@ fn kernel_renames(plan: &NamespacePlan, asked: &AbsPath) -> bool {
     parent == Some(Access::Write) && kernel(plan, asked) == Access::Write && !mounted
 }
 
-/// Whether rules at or below a path change nothing there: write within write.
-fn idle(profile: &Profile, asked: &AbsPath) -> bool {
-    let policy = &profile.filesystem;
-    let writable = |place: &AbsPath| access(policy, place).0 == Access::Write;
-    let below = policy.rules.iter().filter_map(|rule| match &rule.target {
-        FsTarget::Tree(tree) if tree.starts_with(asked) => Some(tree),
-        _ => None,
-    });
-    asked.parent().is_some_and(|parent| writable(&parent)) && below.into_iter().all(writable)
-}
-
 fn check(rules: Vec<FsRule>, private: Option<&str>) {
     let patterns = rules.iter().any(|rule| matches!(rule.target, FsTarget::Glob(_)));
     let profile = profile(rules, private);
@@ -188,9 +177,7 @@ fn check(rules: Vec<FsRule>, private: Option<&str>) {
         // Where patterns have matches, more than `decide` can know is held.
         let verdict = decide(&profile, Operation::Remove(&probe));
         let renames = kernel_renames(&plan, &probe);
-        let right = renames == verdict.allowed
-            || (renames && idle(&profile, &probe))
-            || (!renames && patterns);
+        let right = renames == verdict.allowed || (!renames && patterns);
         assert!(
             right,
             "rename {probe}: {renames}, but {verdict}\n{:#?}\n{plan:#?}",

@@ -4,10 +4,10 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 
-use libc::{c_long, sock_filter};
+use libc::c_long;
 
 use super::call::{self, Told};
-use super::filter::{self, When};
+use super::filter::When;
 use crate::seam::{Act, Attempt, Level, What};
 
 /// A call that names a path.
@@ -149,8 +149,8 @@ fn calls() -> impl Iterator<Item = &'static Call> {
     CALLS.iter().chain(OLDER)
 }
 
-/// The filter for a level.
-pub(crate) fn program(level: Level) -> Vec<sock_filter> {
+/// The calls that are told of at a level.
+pub(crate) fn told(level: Level) -> Vec<(c_long, When)> {
     // What is connected to is behind a pointer; sending is told with an address only.
     let mut told: Vec<(c_long, When)> =
         vec![(libc::SYS_connect, When::Always), (libc::SYS_sendto, When::Bits(4, !0))];
@@ -160,7 +160,7 @@ pub(crate) fn program(level: Level) -> Vec<sock_filter> {
         }
         told.push((call.number, when(call, level)));
     }
-    filter::telling(told.into_iter())
+    told
 }
 
 fn when(call: &Call, level: Level) -> When {
@@ -239,7 +239,7 @@ fn opening(flags: u32) -> Act {
     }
 }
 
-fn argument(told: &Told, index: u8) -> u64 {
+pub(super) fn argument(told: &Told, index: u8) -> u64 {
     told.arguments.get(usize::from(index)).copied().unwrap_or_default()
 }
 
@@ -268,7 +268,7 @@ fn from_here(process: i32, descriptor: Option<i32>, path: &[u8]) -> Option<Vec<u
 }
 
 /// Reads a C string of another process, at most as long as a path can be.
-fn read_path(process: i32, address: u64) -> Option<Vec<u8>> {
+pub(super) fn read_path(process: i32, address: u64) -> Option<Vec<u8>> {
     const PAGE: u64 = 4096;
     if address == 0 {
         return None;

@@ -42,6 +42,8 @@ pub(crate) struct Telling {
     pub(crate) channel: i32,
     /// What to say with it.
     pub(crate) mark: u64,
+    /// Whether nothing starts without a listener, since it also does calls.
+    pub(crate) needed: bool,
 }
 
 impl Telling {
@@ -49,12 +51,13 @@ impl Telling {
     /// listener.
     pub(crate) const MESSAGE: usize = 12;
 
-    /// Without a listener nothing is told, and everything else is the same.
+    /// Where the listener only hears, everything else is the same without one.
     fn begin(&self) -> Result<(), Errno> {
         let mut bytes = [0; Telling::MESSAGE];
         bytes[..8].copy_from_slice(&self.mark.to_ne_bytes());
         match call::seccomp_listener(&self.program) {
             Ok(listener) => call::send_message(self.channel, &bytes, &[listener]),
+            Err(error) if self.needed => Err(error),
             Err(Errno(code)) => {
                 bytes[8..].copy_from_slice(&code.to_ne_bytes());
                 call::send_message(self.channel, &bytes, &[])

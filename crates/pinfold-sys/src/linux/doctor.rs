@@ -194,7 +194,11 @@ fn is_chroot() -> bool {
 fn notification() -> Check {
     let actions = setting("kernel/seccomp/actions_avail").unwrap_or_default();
     let works = actions.split(' ').any(|action| action == "user_notif");
-    let detail = if works { "works" } else { "the kernel offers none; nothing depends on it" };
+    let detail = if works {
+        "works"
+    } else {
+        "the kernel offers none: no denials can be told, and under Landlock little can be made"
+    };
     Check { name: "filter notification", works, needed: false, detail: detail.into(), remedy: None }
 }
 

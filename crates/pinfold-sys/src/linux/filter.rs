@@ -130,7 +130,7 @@ pub(crate) fn program(filter: &Filter) -> Vec<sock_filter> {
 }
 
 /// When a call is told to the supervisor.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
     Always,
     /// When this argument has any of these bits.

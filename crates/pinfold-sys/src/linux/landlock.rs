@@ -6,7 +6,9 @@ use pinfold_policy::plan::linux::{Grant, GrantAccess, LandlockPlan, MountKind, P
 use pinfold_policy::profile::Limits;
 
 use super::call::{self, LandlockRuleset};
+use super::command::Telling;
 use super::name::text;
+use super::notify::{self, Listener};
 use super::orphans::Orphans;
 use super::raw::Errno;
 use super::supervise::{
@@ -49,11 +51,20 @@ pub(crate) fn run(plan: &LandlockPlan, launch: &Launch, signals: u64) -> Result<
     task.command.filter = filter::program(&plan.filter);
     task.command.limits = limits(&plan.limits);
     task.command.ends_with = call::getpid();
+    let listening = match (&launch.witness, &plan.deputy) {
+        (None, None) => None,
+        (witness, deputy) => Some(notify::listen(witness.as_ref(), deputy.as_ref())?),
+    };
+    let (listener, telling) = listening.unzip();
+    let channel = telling.as_ref().map(|telling| telling.channel);
+    task.command.told = telling.map(|telling| Telling { mark: launch.mark, ..telling });
     let orphans = Orphans::adopt().map_err(system("adopt the command's descendants"))?;
     task.command.ruleset = ruleset(plan)?;
     let signals = watch_signals()?;
     let started = direct::start(&task, launch);
     call::close(task.command.ruleset);
+    // Or the end of the command would never show.
+    channel.into_iter().for_each(call::close);
     let child = match started {
         Ok(child) => child,
         Err(error) => {
@@ -68,6 +79,7 @@ pub(crate) fn run(plan: &LandlockPlan, launch: &Launch, signals: u64) -> Result<
     call::close(child.descriptor);
     let (status, usage) = reaped(child)?;
     orphans.end();
+    listener.into_iter().for_each(Listener::join);
     let status = decoded(status);
     Ok(Ended { status, exceeded, usage, appeared: Vec::new() })
 }

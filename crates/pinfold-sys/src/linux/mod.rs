@@ -4,6 +4,7 @@ mod attempts;
 mod call;
 mod command;
 mod commands;
+mod deputy;
 mod direct;
 mod doctor;
 mod doors;

@@ -53,7 +53,7 @@ pub(crate) fn run(
     let mut listening = None;
     let mut listener = None;
     if let Some(witness) = &launch.witness {
-        let (started, telling) = notify::listen(witness)?;
+        let (started, telling) = notify::listen(Some(witness), None)?;
         task.mounts = plan.filter.user_namespaces.then(|| started.home());
         (listening, listener) = (Some(telling.channel), Some(started));
         command.told = Some(Telling { mark: launch.mark, ..telling });

@@ -1,16 +1,22 @@
 //! Tells of what commands attempt: their calls wait for a moment, are looked at,
-//! and always go on. The mounts decide about them, before and after.
+//! and go on. The mounts, or Landlock, decide about them, before and after. Where
+//! the supervisor makes calls for commands, it makes them here.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
 
+use libc::c_long;
+use pinfold_policy::plan::linux;
+
 use super::attempts;
-use super::call::{self, Patience};
+use super::call::{self, Patience, Told};
 use super::command::Telling;
+use super::deputy::{self, Deputy, Fate};
+use super::filter::{self, When};
 use super::supervise::system;
-use crate::seam::{Error, Witness};
+use crate::seam::{Attempt, Error, Witness};
 
 /// A thread that hears of calls.
 pub(crate) struct Listener {
@@ -42,14 +48,27 @@ fn mounts_of(process: i32) -> u64 {
 
 /// Starts to listen; also what commands need for it. Its channel is to be closed
 /// when the process that passes it on has been started.
-pub(crate) fn listen(witness: &Witness) -> Result<(Listener, Telling), Error> {
+pub(crate) fn listen(
+    witness: Option<&Witness>,
+    deputy: Option<&linux::Deputy>,
+) -> Result<(Listener, Telling), Error> {
     let [outer, inner] = call::socketpair().map_err(system("make a channel"))?;
-    let (witness, home) = (witness.clone(), Home::default());
-    let telling =
-        Telling { program: Arc::new(attempts::program(witness.level)), channel: inner, mark: 0 };
+    let mut calls = witness.map_or(Vec::new(), |witness| attempts::told(witness.level));
+    for (number, when) in deputy.map_or(Vec::new(), |deputy| deputy::calls(deputy.reads)) {
+        include(&mut calls, number, when);
+    }
+    let program = Arc::new(filter::telling(calls.into_iter()));
+    let telling = Telling { program, channel: inner, mark: 0, needed: deputy.is_some() };
+    let (witness, home, deputy) = (witness.cloned(), Home::default(), deputy.cloned());
     let own = home.clone();
     let thread = std::thread::Builder::new().name(String::from("pinfold-witness"));
-    let thread = thread.spawn(move || Ears::new(outer, &witness, &own).hear());
+    let thread = thread.spawn(move || {
+        // Without what it needs it makes no calls, and then Landlock refuses them.
+        let deputy = deputy.as_ref().and_then(|deputy| Deputy::new(deputy.judge()).ok());
+        let polled = vec![polled(outer)];
+        let witness = witness.as_ref();
+        Ears { polled, marks: Vec::new(), later: Vec::new(), witness, deputy, home: &own }.hear();
+    });
     let thread = thread.map_err(|error| {
         call::close(outer);
         call::close(inner);
@@ -59,24 +78,39 @@ pub(crate) fn listen(witness: &Witness) -> Result<(Listener, Telling), Error> {
     Ok((Listener { thread, home }, telling))
 }
 
+/// Adds a call that may be there already, for other reasons.
+fn include(calls: &mut Vec<(c_long, When)>, number: c_long, when: When) {
+    match calls.iter_mut().find(|(known, _)| *known == number) {
+        Some((_, known)) if *known != when => *known = When::Always,
+        Some(_) => {}
+        None => calls.push((number, when)),
+    }
+}
+
+/// How long a call waits that cannot be made yet.
+const PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
 struct Ears<'w> {
     /// The channel, -1 when it is closed, and then the listeners.
     polled: Vec<libc::pollfd>,
     /// The marks of the listeners.
     marks: Vec<u64>,
-    witness: &'w Witness,
+    /// Calls that cannot be made yet, with their listeners.
+    later: Vec<(i32, Told)>,
+    witness: Option<&'w Witness>,
+    deputy: Option<Deputy<'w>>,
     home: &'w Home,
 }
 
 impl Ears<'_> {
-    fn new<'w>(channel: i32, witness: &'w Witness, home: &'w Home) -> Ears<'w> {
-        Ears { polled: vec![polled(channel)], marks: Vec::new(), witness, home }
-    }
-
     /// Tells of calls until nobody is left who could make one.
     fn hear(&mut self) {
         while self.polled[0].fd >= 0 || !self.marks.is_empty() {
-            let _ = call::ppoll(&mut self.polled, None);
+            let pause = (!self.later.is_empty()).then_some(PAUSE);
+            let _ = call::ppoll(&mut self.polled, pause);
+            for (listener, told) in std::mem::take(&mut self.later) {
+                self.answer(listener, told);
+            }
             if self.polled[0].revents != 0 {
                 self.receive();
             }
@@ -100,7 +134,7 @@ impl Ears<'_> {
                     self.marks.push(mark);
                 } else {
                     let attempted = String::from("hear of what the command attempts");
-                    (self.witness.tell)(Err(Error::System { attempted, code: error }));
+                    self.tell(Err(Error::System { attempted, code: error }));
                 }
             }
             _ => {
@@ -117,16 +151,34 @@ impl Ears<'_> {
         if revents & libc::POLLIN != 0 {
             // One that was killed meanwhile has nothing to tell.
             let Ok(told) = call::next_told(fd) else { return };
-            if !self.is_foreign(told.process as i32) {
+            if self.witness.is_some() && !self.is_foreign(told.process as i32) {
                 for attempt in attempts::attempts(&told, self.marks[index]) {
-                    (self.witness.tell)(Ok(attempt));
+                    self.tell(Ok(attempt));
                 }
             }
-            let _ = call::let_go_on(fd, told.id);
+            self.answer(fd, told);
         } else if revents & (libc::POLLHUP | libc::POLLERR) != 0 {
             call::close(fd);
+            self.later.retain(|(listener, _)| *listener != fd);
             self.polled.remove(index + 1);
             self.marks.remove(index);
+        }
+    }
+
+    /// Makes a call, or lets it go on.
+    fn answer(&mut self, listener: i32, told: Told) {
+        let fate =
+            self.deputy.as_ref().map_or(Fate::Kernel, |deputy| deputy.attend(listener, &told));
+        match fate {
+            Fate::Done => {}
+            Fate::Later => self.later.push((listener, told)),
+            Fate::Kernel => drop(call::let_go_on(listener, told.id)),
+        }
+    }
+
+    fn tell(&self, attempt: Result<Attempt, Error>) {
+        if let Some(witness) = self.witness {
+            (witness.tell)(attempt);
         }
     }
 

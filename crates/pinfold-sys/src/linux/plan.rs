@@ -47,9 +47,9 @@ pub fn is_fallback(plan: &Plan) -> bool {
 }
 
 /// Whether files and programs that commands attempt to use can be told of.
-pub fn tells(plan: &Plan) -> bool {
-    !matches!(plan, Plan::Landlock(_))
+pub fn tells(_plan: &Plan) -> bool {
+    true
 }
 
 /// Why not.
-pub const UNTOLD: &str = "landlock has no report of refusals";
+pub const UNTOLD: &str = "";

@@ -149,7 +149,12 @@ fn supervise(
         Some(_) => Some(call::socketpair().map_err(system("make a channel"))?.map(owned)),
         None => None,
     };
-    let (listener, telling) = place.witness.as_ref().map(notify::listen).transpose()?.unzip();
+    let (listener, telling) = place
+        .witness
+        .as_ref()
+        .map(|witness| notify::listen(Some(witness), None))
+        .transpose()?
+        .unzip();
     if plan.filter.user_namespaces {
         task.mounts = listener.as_ref().map(notify::Listener::home);
     }

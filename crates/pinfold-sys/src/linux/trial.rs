@@ -10,6 +10,10 @@ use super::raw::Errno;
 /// into the C library.
 pub(super) type Act = fn() -> Result<(), Errno>;
 
+/// The program of a filter that lets everything through.
+const OPEN: [libc::sock_filter; 1] = [libc::sock_filter { code: 6, jt: 0, jf: 0, k: ALLOW }];
+const ALLOW: u32 = 0x7fff_0000;
+
 struct Trial {
     act: Act,
     /// The error number, 0 for none.
@@ -72,8 +76,12 @@ pub(super) fn own_proc() -> Result<(), Errno> {
 
 /// Installs a filter that lets everything through.
 pub(super) fn open_filter() -> Result<(), Errno> {
-    const ALLOW: u32 = 0x7fff_0000;
-    let program = [libc::sock_filter { code: 6, jt: 0, jf: 0, k: ALLOW }];
     call::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
-    call::seccomp_filter(&program)
+    call::seccomp_filter(&OPEN)
+}
+
+/// Installs the same, and listens to it.
+pub(super) fn listener() -> Result<(), Errno> {
+    call::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+    call::seccomp_listener(&OPEN).map(drop)
 }

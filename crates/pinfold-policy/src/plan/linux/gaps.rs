@@ -61,7 +61,8 @@ pub(super) fn files(profile: &Profile, host: &LinuxHost, carved: &[Carved]) -> V
             ..gap("private-directory", &rule, Some(origin), reason)
         });
     }
-    gaps.extend(carved.iter().map(|carved| carved_gap(policy_origin(profile, carved), carved)));
+    let gap = |carved| carved_gap(policy_origin(profile, carved), carved, host.notification);
+    gaps.extend(carved.iter().filter_map(gap));
     let versions = [
         (2, "no file can be moved to another directory"),
         (3, "files that may only be read can be cut off with truncate(2)"),
@@ -79,20 +80,24 @@ fn policy_origin<'p>(profile: &'p Profile, carved: &Carved) -> Option<&'p Origin
     crate::decide::access(&profile.filesystem, &carved.path).1.map(|rule| &rule.origin)
 }
 
-fn carved_gap(origin: Option<&Origin>, carved: &Carved) -> Gap {
+fn carved_gap(origin: Option<&Origin>, carved: &Carved, helped: bool) -> Option<Gap> {
     let (access, path) = (carved.access, &carved.path);
-    let reason = match (access, carved.itself) {
-        (Access::Write, Access::Deny) => {
+    let reason = match (helped, access, carved.itself) {
+        (true, Access::Write, Access::Read) => return None,
+        (true, ..) => {
+            "something in it is denied, so programs that appear in it later cannot be executed"
+        }
+        (false, Access::Write, Access::Deny) => {
             "something in it is denied, so it cannot be listed, and no entry of it can be made, removed or renamed"
         }
-        (Access::Write, _) => {
+        (false, Access::Write, _) => {
             "something in it is protected, so no entry of it can be made, removed or renamed"
         }
-        _ => {
+        (false, ..) => {
             "something in it is denied, so it cannot be listed, and entries that appear later cannot be read"
         }
     };
-    gap("entries", &format!("{access} {path}"), origin, reason)
+    Some(gap("entries", &format!("{access} {path}"), origin, reason))
 }
 
 fn old(version: u32, rule: &str, reason: &str) -> Gap {

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::compile::Compiler;
 use super::gaps;
-use super::{Filter, Grant, GrantAccess, LandlockPlan, MountKind, Ports, Sockets, Watch};
+use super::{Deputy, Filter, Grant, GrantAccess, LandlockPlan, MountKind, Ports, Sockets, Watch};
 use crate::decide;
 use crate::gap::Gap;
 use crate::host::{EntryKind, LinuxHost};
 use crate::path::AbsPath;
 use crate::profile::{
-    Access, Confinement, FsPolicy, HostAction, HostPattern, MechanismChoice, NetAccess, NetPolicy,
-    Profile,
+    Access, Confinement, FsPolicy, FsRule, FsTarget, HostAction, HostPattern, MechanismChoice,
+    NetAccess, NetPolicy, Profile,
 };
 
 /// Devices that every plan opens, as the private `/dev` of namespaces does.
@@ -135,6 +135,7 @@ fn plan(profile: &Profile, host: &LinuxHost, tree: &Tree) -> (LandlockPlan, Vec<
     carver.visit(&root, MountKind::Directory, base, Access::Deny);
     carver.always(policy);
     let ports = ports(&profile.network);
+    let deputy = carver.deputy(policy, base);
     let mut gaps = gaps::files(profile, host, &carver.carved);
     gaps.extend(gaps::processes(profile, host));
     gaps.extend(gaps::network(profile, host, ports.is_some()));
@@ -149,6 +150,7 @@ fn plan(profile: &Profile, host: &LinuxHost, tree: &Tree) -> (LandlockPlan, Vec<
             NetAccess::Open => Ports::Any,
             NetAccess::Off | NetAccess::Rules => Ports::These(Vec::new()),
         },
+        deputy: deputy.filter(|_| host.notification),
         filter: Filter { user_namespaces: false, sockets: sockets(profile, host) },
         limits: profile.limits,
     };
@@ -257,6 +259,36 @@ impl Carver<'_> {
             Access::Write => GrantAccess::Write,
         };
         self.grants.insert(path.clone(), Grant { path: path.clone(), kind, access });
+    }
+
+    /// What is left to do for the command; nothing where nothing was carved.
+    fn deputy(&self, policy: &FsPolicy, base: Access) -> Option<Deputy> {
+        if self.carved.is_empty() {
+            return None;
+        }
+        let mut places: BTreeMap<AbsPath, Access> = BTreeMap::from([(AbsPath::root(), base)]);
+        places.extend(self.tree.points.iter().map(|(path, (access, _))| (path.clone(), *access)));
+        for (path, access) in &self.tree.kept {
+            places.entry(path.clone()).or_insert(*access);
+        }
+        let pattern = |rule: &FsRule| match &rule.target {
+            FsTarget::Glob(glob) => Some((glob.clone(), rule.access)),
+            FsTarget::Tree(_) => None,
+        };
+        let reads = self.carved.iter().any(|carved| carved.itself == Access::Deny);
+        let patterns = policy.rules.iter().filter_map(pattern).collect();
+        let mut deputy = Deputy { places, patterns, reads, given: BTreeMap::new() };
+        let judge = deputy.judge();
+        let still = |path: &AbsPath| !path.ancestors().skip(1).any(|above| judge.may_write(&above));
+        let given = |grant: &Grant| match grant.access {
+            GrantAccess::Read => Some((grant.path.clone(), Access::Read)),
+            GrantAccess::Write => Some((grant.path.clone(), Access::Write)),
+            GrantAccess::Device => None,
+        };
+        let given = self.grants.values().filter(|grant| still(&grant.path)).filter_map(given);
+        let given = given.collect();
+        deputy.given = given;
+        Some(deputy)
     }
 
     /// The harmless devices, and processes where nothing is said about them.

@@ -2,11 +2,13 @@
 //! watch while the command runs.
 
 mod compile;
+mod deputy;
 mod gaps;
 mod interest;
 mod landlock;
 
 pub use compile::{PROXY_PORT, compile};
+pub use deputy::{Deputy, Judge};
 pub use interest::paths_of_interest;
 pub use landlock::directories_to_list;
 
@@ -192,6 +194,9 @@ pub struct LandlockPlan {
     pub connect: Ports,
     /// TCP ports that may be bound.
     pub bind: Ports,
+    /// What the supervisor does in the command's place; nothing when Landlock's own
+    /// rules are all there is to the profile's, or nothing can be done.
+    pub deputy: Option<Deputy>,
     /// The system-call filter.
     pub filter: Filter,
     /// Resource bounds.

@@ -14,6 +14,7 @@ use std::fmt::Write;
 
 use std::time::Duration;
 
+use crate::decide;
 use crate::gap::Gap;
 use crate::glob::Matcher;
 use crate::host::{MacHost, PathKind};
@@ -146,7 +147,9 @@ impl Writer<'_> {
         // 3. No rename of a name that leads to a rule takes the rule away.
         let mut held = BTreeSet::new();
         for rule in rules {
-            if let FsTarget::Tree(path) = &rule.target {
+            if let FsTarget::Tree(path) = &rule.target
+                && !decide::is_idle(&profile.filesystem, path)
+            {
                 held.extend(path.ancestors().filter(|path| !path.is_root()));
                 held.extend(real(path, self.host).ancestors().filter(|path| !path.is_root()));
             }

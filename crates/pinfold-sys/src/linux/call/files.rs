@@ -37,8 +37,17 @@ const RESOLUTIONS: usize = 1000;
 /// Opens a path as if `root` was the root directory, for links as well.
 pub(crate) fn openat2_in_root(root: Descriptor, name: &CStr, flags: i32) -> Outcome<Descriptor> {
     const RESOLVE_IN_ROOT: u64 = 0x10;
-    let how = OpenHow { flags: flags as u64, mode: 0, resolve: RESOLVE_IN_ROOT };
-    let given = [flag(root), path(name), pointer(&how), size_of::<OpenHow>()];
+    openat2_resolving(root, name, (flags, RESOLVE_IN_ROOT))
+}
+
+/// Opens a path, resolved in the way of these `RESOLVE_*` of `openat2(2)`.
+pub(crate) fn openat2_resolving(
+    directory: Descriptor,
+    name: &CStr,
+    (flags, resolve): (i32, u64),
+) -> Outcome<Descriptor> {
+    let how = OpenHow { flags: flags as u64, mode: 0, resolve };
+    let given = [flag(directory), path(name), pointer(&how), size_of::<OpenHow>()];
     let mut opened = reads(libc::SYS_openat2, arguments(given));
     for _ in 1..RESOLUTIONS {
         if opened != Err(Errno(libc::EAGAIN)) {

@@ -4,6 +4,7 @@
 //! in this crate has to argue about memory. None of them allocates: the first
 //! process of a sandbox may call any of them.
 
+mod deputy;
 mod files;
 mod mount;
 mod network;
@@ -11,6 +12,7 @@ mod process;
 mod terminal;
 mod watch;
 
+pub(crate) use deputy::*;
 pub(crate) use files::*;
 pub(crate) use mount::*;
 pub(crate) use network::*;

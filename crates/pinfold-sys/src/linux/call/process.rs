@@ -6,7 +6,7 @@ use super::super::raw::{Errno, arguments, call};
 use super::{Descriptor, Outcome, flag, numbers, path, pointer, reads};
 
 /// `CAP_*` sets for `capset(2)`.
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+pub(super) const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
 /// `struct landlock_ruleset_attr`.
 #[repr(C)]

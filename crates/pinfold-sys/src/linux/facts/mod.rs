@@ -21,6 +21,7 @@ use crate::seam::May;
 use super::call;
 use super::name::text;
 use super::raw::Errno;
+use super::trial;
 
 /// What this host is like, as far as the profile depends on it. Features of the
 /// kernel are taken for granted: `run` says when one is missing.
@@ -57,6 +58,7 @@ pub fn fallback(profile: &Profile, why: &str) -> Option<LinuxHost> {
 /// Adds what only the `landlock` mechanism depends on.
 fn landlock(profile: &Profile, mut host: LinuxHost) -> LinuxHost {
     host.landlock_abi = call::landlock_version();
+    host.notification = trial::trial(0, trial::listener).is_ok();
     let listed = directories_to_list(profile, &host);
     host.listings = listed
         .into_iter()
