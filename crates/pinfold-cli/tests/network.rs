@@ -4,10 +4,10 @@
 
 mod world;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use world::{Output, World};
 
@@ -260,5 +260,78 @@ fn a_proxy_that_cannot_start_stops_the_run() {
         assert_eq!(output.status, 125, "{}", output.stderr);
         assert!(output.stderr.contains("hint: "), "{}", output.stderr);
         assert!(!world.path("ran").exists(), "the command ran without a proxy");
+    }
+}
+
+/// A proxy of the caller's own that remembers what it is asked for, and answers itself.
+fn upstream() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = asked.clone();
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().and_then(Result::ok).unwrap_or_default();
+            while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+            let tunnel = first.starts_with("CONNECT");
+            noted.lock().unwrap().push(first);
+            if tunnel {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+                while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+            }
+            let _ = stream.write_all(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nserved",
+            );
+        }
+    });
+    (port, asked)
+}
+
+#[test]
+fn the_callers_proxy_resolves_names_only_where_the_profile_says_so() {
+    let configuration = |resolves: &str| {
+        format!(
+            "default_permissions = \"p\"\n[permissions.p]\nextends = \":workspace\"\n\
+             [permissions.p.network]\nenabled = true\n{resolves}\n\
+             [permissions.p.network.domains]\n\"no.such.invalid\" = \"allow\"\n\"no.such.invalid:8080\" = \"allow\"\n"
+        )
+    };
+    let world = World::new("net-upstream");
+    let (port, asked) = upstream();
+    let script = "exec 3<>/dev/tcp/$1/$2; printf 'GET %s HTTP/1.1\\r\\nHost: no.such.invalid%s\\r\\n\\r\\n' $3 $4 >&3
+        timeout 5 cat <&3 | tail -n 1; echo";
+    let through = |address: &str, port_inside: &str, url: &str, suffix: &str| {
+        let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
+        command.env("HTTPS_PROXY", format!("http://user:pass@127.0.0.1:{port}"));
+        command.args([
+            "run",
+            "-q",
+            "--",
+            "bash",
+            "-c",
+            script,
+            "bash",
+            address,
+            port_inside,
+            url,
+            suffix,
+        ]);
+        world.output(&mut command).stdout
+    };
+    // What goes to the proxy inside, and what is captured.
+    let plain = ("127.0.0.1", "3128", "http://no.such.invalid/", "");
+    let captured = ("no.such.invalid", "8080", "/", ":8080");
+    for (address, port, url, suffix) in [plain, captured] {
+        world.configuration(&configuration(""));
+        assert!(!through(address, port, url, suffix).contains("served"), "{url}");
+        assert_eq!(asked.lock().unwrap().len(), 0, "{url}");
+        world.configuration(&configuration("upstream_resolves = true"));
+        assert_eq!(through(address, port, url, suffix), "served\n", "{url}");
+        let asked = std::mem::take(&mut *asked.lock().unwrap());
+        let expected =
+            ["GET http://no.such.invalid/ HTTP/1.1", "CONNECT no.such.invalid:8080 HTTP/1.1"];
+        assert!(expected.contains(&asked[0].as_str()), "{asked:?}");
     }
 }

@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         origin: Origin::Flag("proxy".into()),
         mode: NetMode::Full,
         allow_local_binding: false,
+        upstream_resolves: false,
         hosts: hosts?,
         unix_sockets: Vec::new(),
     };

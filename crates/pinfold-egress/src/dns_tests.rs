@@ -14,6 +14,7 @@ fn policy(rules: &[&str]) -> NetPolicy {
         origin: Origin::BuiltIn("test"),
         mode: NetMode::Full,
         allow_local_binding: false,
+        upstream_resolves: false,
         hosts: rules.iter().map(rule).collect(),
         unix_sockets: Vec::new(),
     }

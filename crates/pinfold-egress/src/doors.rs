@@ -289,6 +289,7 @@ mod tests {
             origin: Origin::BuiltIn("test"),
             mode: NetMode::Full,
             allow_local_binding: false,
+            upstream_resolves: false,
             hosts: Vec::new(),
             unix_sockets: Vec::new(),
         };

@@ -56,6 +56,7 @@ fn questions_about_names() {
         origin: Origin::BuiltIn("test"),
         mode: NetMode::Full,
         allow_local_binding: false,
+        upstream_resolves: false,
         hosts: Vec::new(),
         unix_sockets: Vec::new(),
     };

@@ -50,6 +50,9 @@ fn network(text: &mut String, profile: &Profile) {
         NetMode::Limited => ", GET, HEAD and OPTIONS only",
     };
     let _ = writeln!(text, "network {access}{mode}  ({})", policy.origin);
+    if policy.upstream_resolves && policy.access == NetAccess::Rules {
+        text.push_str("  the caller's own proxy resolves names; their addresses are not checked\n");
+    }
     for rule in &policy.hosts {
         let action = match rule.action {
             HostAction::Allow => "allow",

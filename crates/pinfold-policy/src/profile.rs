@@ -167,6 +167,9 @@ pub struct NetPolicy {
     /// Whether servers inside may be reached from the host's side, and listed
     /// loopback services of the host from inside.
     pub allow_local_binding: bool,
+    /// Whether the caller's own proxy is given names to resolve, whose addresses then
+    /// stay unchecked, instead of addresses.
+    pub upstream_resolves: bool,
     /// Host rules, in the order of their text. Deny beats ask beats allow.
     pub hosts: Vec<HostRule>,
     /// Unix sockets of the host that may be connected to.

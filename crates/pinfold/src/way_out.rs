@@ -36,7 +36,11 @@ impl WayOut {
         let variable = |name: &str| {
             caller.variable(name).map(|value| String::from_utf8_lossy(value).into_owned())
         };
-        let upstream = Upstream::from_environment(variable, Resolution::Here).map_err(|error| {
+        let resolution = match profile.network.upstream_resolves {
+            true => Resolution::There,
+            false => Resolution::Here,
+        };
+        let upstream = Upstream::from_environment(variable, resolution).map_err(|error| {
             failed(
                 format!("cannot use the proxy of the environment: {error}"),
                 "mend or unset HTTPS_PROXY, HTTP_PROXY and ALL_PROXY",

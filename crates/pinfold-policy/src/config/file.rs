@@ -137,6 +137,8 @@ pub struct NetTable {
     pub mode: Option<At<NetMode>>,
     /// Whether servers inside are reachable.
     pub allow_local_binding: Option<At<bool>>,
+    /// Whether the caller's own proxy resolves names.
+    pub upstream_resolves: Option<At<bool>>,
     /// Host rules.
     pub domains: Vec<(At<String>, At<HostAction>)>,
     /// Unix sockets; true allows.
@@ -303,6 +305,7 @@ fn network(mut fields: Fields<'_>) -> NetTable {
         enabled: fields.boolean("enabled"),
         mode: fields.word("mode", &[("full", NetMode::Full), ("limited", NetMode::Limited)]),
         allow_local_binding: fields.boolean("allow_local_binding"),
+        upstream_resolves: fields.boolean("upstream_resolves"),
         ..NetTable::default()
     };
     const ACTIONS: [(&str, HostAction); 3] =

@@ -21,6 +21,7 @@ fn policy(lines: &[&str]) -> NetPolicy {
         origin: Origin::BuiltIn("test"),
         mode: NetMode::Full,
         allow_local_binding: false,
+        upstream_resolves: false,
         hosts: lines.iter().map(rule).collect(),
         unix_sockets: Vec::new(),
     }

@@ -71,6 +71,8 @@ pub(super) fn network(
             .map_or(NetMode::Full, |mode| mode.value),
         allow_local_binding: last(tables, |table| table.network.allow_local_binding.as_ref())
             .is_some_and(|allowed| allowed.value),
+        upstream_resolves: last(tables, |table| table.network.upstream_resolves.as_ref())
+            .is_some_and(|resolves| resolves.value),
         hosts: Vec::new(),
         unix_sockets: Vec::new(),
     };

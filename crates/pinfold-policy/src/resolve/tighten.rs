@@ -147,6 +147,13 @@ fn network(profile: &mut Profile, table: &ProfileTable, diagnostics: &mut Vec<Di
     if let Some(binding) = table.network.allow_local_binding.as_ref().filter(|at| at.value) {
         diagnostics.push(refused(&binding.place, "allow local binding"));
     }
+    match &table.network.upstream_resolves {
+        Some(resolves) if resolves.value => {
+            diagnostics.push(refused(&resolves.place, "leave addresses unchecked"));
+        }
+        Some(_) => policy.upstream_resolves = false,
+        None => {}
+    }
     for (path, allow) in &table.network.unix_sockets {
         if allow.value {
             diagnostics.push(refused(&path.place, "open a socket"));
