@@ -9,6 +9,8 @@
 mod arena;
 mod entry;
 mod git;
+#[cfg(any(target_os = "macos", test))]
+mod refusals;
 mod seam;
 mod shelves;
 

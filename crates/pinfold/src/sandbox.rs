@@ -183,8 +183,8 @@ impl Sandbox {
 
     /// What has been refused so far.
     pub(crate) fn refused(&self, mut denials: Denials) -> Denials {
-        if self.denials.level.is_some() && !plan::tells(&self.plan) {
-            denials.unheard = Some(String::from(plan::UNTOLD));
+        if let Some(why) = plan::untold(&self.plan).filter(|_| self.denials.level.is_some()) {
+            denials.unheard = Some(String::from(why));
         }
         denials
     }

@@ -57,8 +57,8 @@ fn profile(mut rules: Vec<FsRule>) -> Profile {
 fn compiled(profile: &Profile, host: &MacHost) -> (Seatbelt, Vec<Gap>) {
     match compile(profile, host) {
         (Plan::Seatbelt(plan), mut gaps) => {
-            // Of the network, which is not what is judged here.
-            gaps.retain(|gap| gap.name != "loopback");
+            // Of the network and of processes, which are not what is judged here.
+            gaps.retain(|gap| !matches!(gap.name, "loopback" | "survivors"));
             (Seatbelt::read(&plan), gaps)
         }
         (Plan::Unconfined(_), _) => panic!("nothing would be enforced"),

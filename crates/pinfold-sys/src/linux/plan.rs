@@ -46,10 +46,8 @@ pub fn is_fallback(plan: &Plan) -> bool {
     matches!(plan, Plan::Landlock(_))
 }
 
-/// Whether files and programs that commands attempt to use can be told of.
-pub fn tells(_plan: &Plan) -> bool {
-    true
+/// Why files and programs that commands attempt to use cannot be told of; nothing when they
+/// can.
+pub fn untold(_plan: &Plan) -> Option<&'static str> {
+    None
 }
-
-/// Why not.
-pub const UNTOLD: &str = "";

@@ -2,10 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use super::run::SANDBOX_EXEC;
 use crate::seam::Check;
-
-/// The program that puts a command into a sandbox. The absolute name is on purpose.
-const SANDBOX_EXEC: &str = "/usr/bin/sandbox-exec";
 
 /// Tries everything.
 pub fn doctor() -> Vec<Check> {

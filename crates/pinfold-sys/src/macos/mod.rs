@@ -1,15 +1,17 @@
 //! macOS: a command under `sandbox-exec`.
 
+mod call;
 mod doctor;
 pub mod facts;
+mod listen;
 pub mod plan;
 mod run;
+mod watchdog;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::run::door;
 pub use crate::portable::{neighbour, open_as_many_as_allowed, session, socket, terminal, view};
 pub use doctor::doctor;
-pub use run::run;
+pub use run::{door, run};
 
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -40,10 +40,11 @@ pub fn is_fallback(_plan: &Plan) -> bool {
     false
 }
 
-/// Whether files and programs that commands attempt to use can be told of.
-pub fn tells(_plan: &Plan) -> bool {
-    false
+/// Why files and programs that commands attempt to use cannot be told of; nothing when they
+/// can.
+pub fn untold(plan: &Plan) -> Option<&'static str> {
+    match plan {
+        Plan::Seatbelt(_) => None,
+        Plan::Unconfined(_) => Some("the system's log tells of sandboxes only"),
+    }
 }
-
-/// Why not.
-pub const UNTOLD: &str = "this version does not hear of refusals on this system";

@@ -4,7 +4,6 @@ pub(crate) mod entry;
 pub(crate) mod facts;
 mod glob;
 pub mod neighbour;
-pub(crate) mod run;
 pub mod session;
 pub mod socket;
 pub mod terminal;

@@ -12,10 +12,9 @@ pub mod plan;
 mod run;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::run::door;
 pub use crate::portable::{neighbour, open_as_many_as_allowed, session, socket, terminal, view};
 pub use doctor::doctor;
-pub use run::run;
+pub use run::{door, run};
 
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 

@@ -40,10 +40,7 @@ pub fn is_fallback(_plan: &Plan) -> bool {
     false
 }
 
-/// Whether files and programs that commands attempt to use can be told of.
-pub fn tells(_plan: &Plan) -> bool {
-    false
+/// Why files and programs that commands attempt to use cannot be told of.
+pub fn untold(_plan: &Plan) -> Option<&'static str> {
+    Some("this version does not hear of refusals on this system")
 }
-
-/// Why not.
-pub const UNTOLD: &str = "this version does not hear of refusals on this system";

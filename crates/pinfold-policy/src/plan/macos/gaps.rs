@@ -41,6 +41,13 @@ pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
             "open the network, or accept that servers inside cannot be reached",
         ));
     }
+    gaps.push(gap(
+        "survivors",
+        String::from("the end of the run"),
+        None,
+        "a process that leaves its group, and whose parent ends within moments, is not found when the command ends",
+        "accept that, or have the command wait for what it starts",
+    ));
     let limits = &profile.limits;
     if limits.tmp_size.is_some() {
         gaps.push(gap(

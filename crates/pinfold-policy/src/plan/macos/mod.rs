@@ -41,6 +41,8 @@ pub struct Seatbelt {
     pub parameters: Vec<AbsPath>,
     /// Whether the text also needs [`PROXY_PORT`], the port of the proxy.
     pub proxy: bool,
+    /// Wall-clock time until everything is killed.
+    pub wall_time: Option<Duration>,
 }
 
 /// The name of the parameter that holds the port of the proxy on loopback.
@@ -86,7 +88,8 @@ pub fn compile(profile: &Profile, host: &MacHost) -> (Plan, Vec<Gap>) {
     writer.network(profile);
     let parameters = writer.in_order();
     let proxy = profile.network.access == NetAccess::Rules;
-    (Plan::Seatbelt(Seatbelt { text: writer.text, parameters, proxy }), gaps)
+    let wall_time = profile.limits.wall_time;
+    (Plan::Seatbelt(Seatbelt { text: writer.text, parameters, proxy, wall_time }), gaps)
 }
 
 /// A plan as text: the parameters as comments, then the profile.
@@ -100,6 +103,9 @@ pub fn render(plan: &Plan) -> String {
     }
     if plan.proxy {
         let _ = writeln!(text, "; {PROXY_PORT} = the port of the proxy");
+    }
+    if let Some(time) = plan.wall_time {
+        let _ = writeln!(text, "; wall time {time:?}");
     }
     text + &plan.text
 }
