@@ -255,6 +255,7 @@ fn bad_messages_are_answered_and_harm_nothing() {
             "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"session/start\",\"params\":{\"nam\":1}}",
             -32602,
         ),
+        ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"session/stop\",\"params\":[\"x\"]}", -32602),
         (
             "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"process/wait\",\"params\":{\"process\":\"p99\"}}",
             -32001,

@@ -205,7 +205,7 @@ pub(crate) fn address(
             // A name is what is asked for there, and what a rule has to name.
             HostReason::Off if port == NAMES => None,
             HostReason::Off if datagrams => Some(Allow::Net(String::from("open"))),
-            _ => Some(Allow::Net(rule_text(&host, port))),
+            _ => rule_text(&host, port).map(Allow::Net),
         };
         (verdict, allow)
     };
@@ -221,7 +221,7 @@ pub(crate) fn of_proxy(refusal: &Refusal) -> Option<Judgement> {
     // A client inside is not told what leads inside; the user may know.
     let named =
         matches!(request.host, Host::Address(_)) && refusal.reason == Reason::SpecialAddress;
-    let own = named.then(|| rule_text(&request.host, request.port));
+    let own = named.then(|| rule_text(&request.host, request.port)).flatten();
     Some(Judgement {
         attempted: Attempted::Connect,
         target: Target::Host(format!("{}:{}", request.host, request.port)),

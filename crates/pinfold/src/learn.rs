@@ -81,7 +81,7 @@ pub fn learn(permissive: &Sandbox, base: &Sandbox, command: &[OsString]) -> Resu
     let noted = seen.clone();
     let observer: Observer = Arc::new(move |event| {
         if let Event::Allowed { request, .. } = event {
-            locked(&noted).hosts.insert(rule_text(&request.host, request.port));
+            locked(&noted).hosts.extend(rule_text(&request.host, request.port));
         }
     });
     let outcome = permissive.attempt(command, Some((witness, observer)))?;

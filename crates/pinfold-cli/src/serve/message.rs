@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -87,6 +88,14 @@ pub(super) struct Request {
     pub(super) method: String,
     #[serde(default)]
     pub(super) params: Option<Value>,
+}
+
+/// Members by their names; an array would give them by an order that nobody promised.
+pub(super) fn parameters<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    if !value.is_object() {
+        return Err(String::from("they must be an object"));
+    }
+    serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
 /// Bytes, as base64.

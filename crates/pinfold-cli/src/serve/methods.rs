@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::connection::{Connection, LONGEST};
 use super::files;
 use super::message::{
-    Attach, DenialsOf, Explain, FAILED, Fault, FileList, FileRead, FileWrite, Initialize,
+    self, Attach, DenialsOf, Explain, FAILED, Fault, FileList, FileRead, FileWrite, Initialize,
     NO_METHOD, NOT_READY, OfProcess, OfSession, Read, Request, Resize, Signal, Terminate,
     WRONG_PARAMETERS, Write,
 };
@@ -76,7 +76,7 @@ pub(super) fn answer(
 }
 
 fn parsed<T: DeserializeOwned>(parameters: Value) -> Result<T, Fault> {
-    serde_json::from_value(parameters)
+    message::parameters(parameters)
         .map_err(|error| Fault::new(WRONG_PARAMETERS, format!("wrong parameters: {error}")))
 }
 

@@ -102,10 +102,11 @@ impl<'p> HostVerdict<'p> {
         }
     }
 
-    /// The rule that would allow this destination, where it may be advertised.
+    /// The rule that would allow this destination, where there is one and it may be
+    /// advertised.
     pub fn remedy(&self, host: &Host, port: u16) -> Option<String> {
         let refused = self.action == HostAction::Deny && self.reason.has_remedy();
-        refused.then(|| rule_text(host, port))
+        refused.then(|| rule_text(host, port)).flatten()
     }
 }
 

@@ -372,3 +372,14 @@ fn an_index_changes_no_verdict() {
         }
     }
 }
+
+#[test]
+fn no_rule_is_suggested_that_cannot_be_written() {
+    for (name, expected) in [("a-.test", None), ("-", None), ("a_b.test", Some("a_b.test"))] {
+        let policy = policy(&[]);
+        let host = Host::parse(name).unwrap();
+        let verdict = decide_host(&policy, &host, 443);
+        assert_eq!(verdict.action, HostAction::Deny, "{name}");
+        assert_eq!(verdict.remedy(&host, 443).as_deref(), expected, "{name}");
+    }
+}

@@ -67,13 +67,16 @@ pub fn parse_host_rule(text: &str) -> Result<Parsed, HostRuleError> {
     Ok((pattern, ports))
 }
 
-/// The rule for exactly this host and port, as short as it can be written.
-pub fn rule_text(host: &super::Host, port: u16) -> String {
-    match host {
+/// The rule for exactly this host and port, as short as it can be written; nothing
+/// for what a client may name and no rule can, such as a label that begins with a
+/// hyphen.
+pub fn rule_text(host: &super::Host, port: u16) -> Option<String> {
+    let text = match host {
         super::Host::Name(name) if super::DEFAULT_PORTS.contains(&port) => name.clone(),
         super::Host::Address(IpAddr::V6(address)) => format!("[{address}]:{port}"),
         host => format!("{host}:{port}"),
-    }
+    };
+    parse_host_rule(&text).is_ok().then_some(text)
 }
 
 /// The forms that people paste, which are no rules.
