@@ -41,6 +41,7 @@ check 0 'AppData/Roaming/Microsoft/Protect' profiles :secrets
 check 0 'sandbox accounts' doctor
 check 0 'token flags' explain
 check 0 'Program Files (x86)' explain -p :restricted
+check 1 'missing: ' setup --check
 check 2 'unknown option' run --no-such-option
 check 1 'this is windows, not linux' sandbox linux cmd
 check 125 'cannot enforce' run cmd /c exit 3

@@ -10,6 +10,7 @@ mod manual;
 mod mcp;
 mod run;
 mod serve;
+mod setup;
 mod show;
 mod table;
 mod terminal;
@@ -77,6 +78,7 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         "serve" => serve::serve(&parsed),
         "mcp" => mcp::mcp(&parsed),
         "session" => serve::session(&parsed),
+        "setup" => setup::setup(&parsed),
         "completions" => manual::completions(&parsed),
         _ => terminal::print(&manual::page()),
     }

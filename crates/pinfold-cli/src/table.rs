@@ -180,6 +180,24 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[HELP],
     },
     Command {
+        name: "setup",
+        operands: "",
+        most: 0,
+        summary: "Prepare this host for a profile, once",
+        about: "On Windows, writes the access control entries that the profile needs in this\n\
+                workspace; other systems need nothing. No command changes any afterwards.",
+        options: &[
+            SELECT,
+            OVERRIDE,
+            &[
+                flag("check", None, None, "Change nothing; status 1 when something is missing"),
+                flag("remove", None, None, "Take away everything that was ever prepared"),
+                flag("json", None, Some("FILE"), "Write what was done to this file, as JSON"),
+            ],
+            HELP,
+        ],
+    },
+    Command {
         name: "trust",
         operands: "[DIR]",
         most: 1,

@@ -211,16 +211,49 @@ fn what_cannot_be_started_says_so_and_nothing_runs() {
     let writes = "permissions.w={extends=\":read-only\",filesystem={\":workspace_roots\"={\".\"=\"write\"}}}";
     let output = work.run(&confined(&["-c", writes, "-p", "w"]), "echo", &[], "");
     assert_eq!(output.status.code(), Some(125), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("it has no entry"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("has no entry"), "{}", text(&output.stderr));
 }
 
-const TESTS: [(&str, fn()); 7] = [
+/// Wine keeps no entry for a capability, so what is written for one is not there
+/// afterwards, and `setup` has to find that out.
+fn set_up_checks_what_it_has_done_and_takes_it_away() {
+    let work = Work::new("setup");
+    let local = work.0.join("local");
+    let setup = |more: &[&str], status: i32, expected: &str| {
+        let mut command = Command::new(pinfold());
+        let command = command.arg("setup").args(more).current_dir(&work.0);
+        let output = command.env("LOCALAPPDATA", &local).output().unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{more:?}: {said}");
+        assert!(said.contains(expected), "{more:?}: {said}");
+    };
+    let record = || fs::read_to_string(local.join("pinfold").join("entries"));
+    setup(&["--check"], 1, "missing: ");
+    assert!(record().is_err(), "looking changes nothing");
+    setup(&["-p", ":read-only", "--check"], 0, "is prepared");
+    setup(&["--json", "report.json"], 125, "failed (entry-add)");
+    let report = fs::read_to_string(work.0.join("report.json")).unwrap();
+    assert!(report.contains("\"failed\":\"entry-add\""), "{report}");
+    // It was noted before it was written.
+    assert!(
+        record().unwrap().contains("allow tree 1301bf S-1-15-3-1024-"),
+        "{record:?}",
+        record = record()
+    );
+    setup(&["--remove"], 0, "nothing that pinfold prepared is left");
+    assert_eq!(record().unwrap(), "");
+    fs::write(local.join("pinfold").join("entries"), "give x\n").unwrap();
+    setup(&["--remove"], 125, "none of pinfold's");
+}
+
+const TESTS: [(&str, fn()); 8] = [
     ("streams and status are those of the command", streams_and_status_are_those_of_the_command),
     ("arguments arrive as they were given", arguments_arrive_as_they_were_given),
     ("variables are those of the profile", variables_are_those_of_the_profile),
     ("what a command leaves behind ends with it", what_a_command_leaves_behind_ends_with_it),
     ("the time limit ends everything", the_time_limit_ends_everything),
     ("everything ends when pinfold is killed", everything_ends_when_pinfold_is_killed),
+    ("set-up checks what it has done", set_up_checks_what_it_has_done_and_takes_it_away),
     ("what cannot be started says so", what_cannot_be_started_says_so_and_nothing_runs),
 ];
 

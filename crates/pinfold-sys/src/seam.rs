@@ -384,6 +384,13 @@ pub enum Error {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// Something has to be prepared once, and was not.
+    Unprepared {
+        /// What was attempted.
+        attempted: String,
+        /// How to prepare it.
+        remedy: &'static str,
+    },
     /// Anything else.
     System {
         /// What was attempted.
@@ -407,6 +414,7 @@ impl fmt::Display for Error {
             Error::Unsupported { attempted, .. } => {
                 write!(f, "cannot {attempted}: this version does not do that on {SYSTEM}")
             }
+            Error::Unprepared { attempted, .. } => write!(f, "cannot {attempted}"),
             Error::Execute { code } => write!(f, "cannot execute the program: {}", describe(*code)),
         }
     }
@@ -421,7 +429,7 @@ impl Error {
             | Error::Directory { code, .. }
             | Error::Execute { code }
             | Error::System { code, .. } => Some(*code),
-            Error::Unsupported { .. } => None,
+            Error::Unsupported { .. } | Error::Unprepared { .. } => None,
         }
     }
 

@@ -98,7 +98,8 @@ fn launch_hint(error: &pinfold_sys::Error) -> &'static str {
         pinfold_sys::Error::Directory { .. } => {
             "the profile must let the command read its working directory; add --read ."
         }
-        pinfold_sys::Error::Unsupported { remedy, .. } => remedy,
+        pinfold_sys::Error::Unsupported { remedy, .. }
+        | pinfold_sys::Error::Unprepared { remedy, .. } => remedy,
         pinfold_sys::Error::Execute { .. } | pinfold_sys::Error::System { .. } => {
             "run \"pinfold doctor\", and check limits such as \"ulimit -n\" and \"ulimit -u\""
         }

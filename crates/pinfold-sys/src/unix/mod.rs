@@ -5,3 +5,4 @@ pub mod files;
 pub mod name;
 pub mod numbers;
 pub mod places;
+pub mod setup;

@@ -5,20 +5,18 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 
 use windows_sys::Win32::Foundation::{
-    DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_SUCCESS, GetLastError, HANDLE,
-    INVALID_HANDLE_VALUE, LocalFree, WAIT_TIMEOUT,
+    DUPLICATE_SAME_ACCESS, DuplicateHandle, GetLastError, HANDLE, INVALID_HANDLE_VALUE, LocalFree,
+    WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSecurityDescriptorToStringSecurityDescriptorW, ConvertSidToStringSidW,
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, ConvertStringSidToSidW,
-    GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
+    ConvertStringSidToSidW, SDDL_REVISION_1,
 };
 use windows_sys::Win32::Security::{
-    CreateRestrictedToken, DACL_SECURITY_INFORMATION, GetSecurityDescriptorDacl,
-    GetTokenInformation, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SID_AND_ATTRIBUTES,
-    SetTokenInformation, TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL,
-    TOKEN_DUPLICATE, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER,
-    TokenDefaultDacl, TokenGroups, TokenUser,
+    ACL, CreateRestrictedToken, GetSecurityDescriptorDacl, GetTokenInformation,
+    PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SID_AND_ATTRIBUTES, SetTokenInformation,
+    TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
+    TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenUser,
 };
 use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetConsoleCtrlHandler,
@@ -40,14 +38,14 @@ use windows_sys::core::BOOL;
 
 /// The error number of the system.
 pub(crate) type Number = i32;
-type Outcome<T> = Result<T, Number>;
+pub(super) type Outcome<T> = Result<T, Number>;
 
-fn last_error() -> Number {
+pub(super) fn last_error() -> Number {
     // SAFETY: this call has no precondition.
     unsafe { GetLastError() as Number }
 }
 
-fn done(result: BOOL) -> Outcome<()> {
+pub(super) fn done(result: BOOL) -> Outcome<()> {
     if result == 0 { Err(last_error()) } else { Ok(()) }
 }
 
@@ -70,7 +68,7 @@ fn wide(text: &str) -> Vec<u16> {
 }
 
 /// Memory that the system has allocated.
-struct Local(*mut c_void);
+pub(super) struct Local(pub(super) *mut c_void);
 
 impl Drop for Local {
     fn drop(&mut self) {
@@ -80,7 +78,7 @@ impl Drop for Local {
 }
 
 /// Text that the system has allocated, up to its NUL.
-fn text(local: &Local) -> String {
+pub(super) fn text(local: &Local) -> String {
     let start = local.0.cast::<u16>();
     let mut length = 0;
     // SAFETY: the text ends with a NUL, at which this stops.
@@ -234,52 +232,26 @@ impl Descriptor {
     }
 }
 
+impl Descriptor {
+    /// Its list, which lives as long as it does.
+    pub(super) fn list(&self) -> Outcome<*mut ACL> {
+        let (mut present, mut list, mut defaulted) = (0, null_mut(), 0);
+        // SAFETY: the descriptor was made by `parse`; three values are written.
+        done(unsafe {
+            GetSecurityDescriptorDacl(self.0.0, &mut present, &mut list, &mut defaulted)
+        })?;
+        Ok(list)
+    }
+}
+
 /// What objects that a token's processes make allow.
 pub(crate) fn set_default_list(token: &OwnedHandle, list: &Descriptor) -> Outcome<()> {
-    let (mut present, mut dacl, mut defaulted) = (0, null_mut(), 0);
-    // SAFETY: the descriptor was made by `parse`; three values are written.
-    done(unsafe { GetSecurityDescriptorDacl(list.0.0, &mut present, &mut dacl, &mut defaulted) })?;
-    let default = TOKEN_DEFAULT_DACL { DefaultDacl: dacl };
+    let default = TOKEN_DEFAULT_DACL { DefaultDacl: list.list()? };
     let (place, length) = (&raw const default, size_of::<TOKEN_DEFAULT_DACL>() as u32);
     // SAFETY: the list lives in the descriptor, and is copied.
     done(unsafe {
         SetTokenInformation(token.as_raw_handle(), TokenDefaultDacl, place.cast(), length)
     })
-}
-
-/// The access control list of a file or directory, as text.
-pub(crate) fn list_of(path: &[u16]) -> Outcome<String> {
-    let path = with_nul(path.to_vec());
-    let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
-    // SAFETY: the path ends with a NUL; the descriptor is written, the rest is not wanted.
-    let error = unsafe {
-        GetNamedSecurityInfoW(
-            path.as_ptr(),
-            SE_FILE_OBJECT,
-            DACL_SECURITY_INFORMATION,
-            null_mut(),
-            null_mut(),
-            null_mut(),
-            null_mut(),
-            &mut descriptor,
-        )
-    };
-    if error != ERROR_SUCCESS {
-        return Err(error as Number);
-    }
-    let descriptor = Local(descriptor);
-    let mut place = null_mut();
-    // SAFETY: the descriptor was just written; one pointer is.
-    done(unsafe {
-        ConvertSecurityDescriptorToStringSecurityDescriptorW(
-            descriptor.0,
-            SDDL_REVISION_1,
-            DACL_SECURITY_INFORMATION,
-            &mut place,
-            null_mut(),
-        )
-    })?;
-    Ok(text(&Local(place.cast())))
 }
 
 /// A desktop that is closed with this.

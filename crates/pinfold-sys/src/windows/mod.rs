@@ -1,5 +1,6 @@
 //! Windows: a restricted token in a job.
 
+mod access;
 mod call;
 pub mod descriptor;
 mod doctor;
@@ -10,6 +11,7 @@ pub mod numbers;
 pub mod places;
 pub mod plan;
 mod run;
+pub mod setup;
 
 pub use crate::portable::entry::{command_line, prefault};
 pub use crate::portable::{neighbour, open_as_many_as_allowed, session, socket, terminal, view};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pinfold_policy::plan::windows::block::environment_block;
 use pinfold_policy::plan::windows::quote::{QuoteError, command_line};
-use pinfold_policy::plan::windows::{Account, Confined, Job, Plan, Token, Trustee, wide};
+use pinfold_policy::plan::windows::{Account, Confined, Job, Plan, Token, wide};
 use windows_sys::Win32::Foundation::{
     ERROR_BAD_EXE_FORMAT, ERROR_BAD_PATHNAME, ERROR_DIRECTORY, ERROR_FILE_NOT_FOUND,
     ERROR_FILENAME_EXCED_RANGE, ERROR_INVALID_PARAMETER, ERROR_PATH_NOT_FOUND,
@@ -22,6 +22,7 @@ use windows_sys::Win32::System::JobObjects::{
 };
 
 use super::call::{self, Descriptor, Desktop, Number, Start, with_nul};
+use super::setup;
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 
 /// How long is waited at once.
@@ -233,17 +234,14 @@ fn restricted(
 /// The entries of the plan are made once, by the user: never for a single command.
 fn check_entries(plan: &Confined) -> Result<(), Error> {
     for entry in &plan.entries {
-        let Trustee::Capability(identifier) = &entry.trustee else { continue };
-        let list = call::list_of(&wide::units(entry.path.as_bytes())).map_err(|code| {
-            Error::Path { attempted: format!("read the access of {}", entry.path), code }
+        let there = setup::has(entry).map_err(|code| Error::Path {
+            attempted: format!("read the access of {}", entry.path),
+            code,
         })?;
-        if !list.contains(identifier.as_str()) {
-            return Err(Error::Unsupported {
-                attempted: format!(
-                    "let the command write {}: it has no entry for that",
-                    entry.path
-                ),
-                remedy: "use a profile that writes nothing, such as :read-only",
+        if !there {
+            return Err(Error::Unprepared {
+                attempted: format!("confine the command: {} has no entry for that", entry.path),
+                remedy: "run \"pinfold setup\" with the same profile options once",
             });
         }
     }

@@ -9,7 +9,8 @@ use crate::origin::Origin;
 
 use crate::profile::{Access, FsRule, FsTarget, NetAccess, Profile};
 
-const SETUP: &str = "run \"pinfold setup\" once, which makes accounts for sandboxes";
+const SETUP: &str =
+    "accept that: sandbox accounts, which would hold it, are not made by this version";
 
 /// All gaps of a profile on a host.
 pub(super) fn all(profile: &Profile, host: &WindowsHost) -> Vec<Gap> {

@@ -15,6 +15,7 @@ mod text;
 pub mod block;
 pub mod entries;
 pub mod frame;
+pub mod list;
 pub mod quote;
 pub mod setup;
 pub mod wide;

@@ -1,0 +1,253 @@
+//! Prepares a host once, so that nothing has to be changed for a single command.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use pinfold::policy::path::AbsPath;
+use pinfold::policy::plan::windows::setup::{Operation, Report, Step};
+use pinfold::policy::plan::windows::{Entry, EntryKind, Inherit, Trustee, sddl};
+use pinfold::{Caller, Sandbox};
+use pinfold_sys::{describe, files, name, setup};
+use serde_json::json;
+
+use crate::arguments::Parsed;
+use crate::run::{caller, options};
+use crate::terminal::{Failure, failed, print, usage};
+
+/// `pinfold setup`.
+pub(crate) fn setup(parsed: &Parsed) -> Result<i32, Failure> {
+    if parsed.has("check") && parsed.has("remove") {
+        return Err(usage("--check and --remove do not go together", "give one of them"));
+    }
+    let caller = caller(parsed)?;
+    let sandbox = Sandbox::open(&caller, &options(parsed)?)?;
+    if let Some(why) = setup::NOTHING {
+        write_json(parsed, &[])?;
+        return print(&format!("{why}\n"));
+    }
+    let record = Record::of(&caller)?;
+    let wanted = setup::entries(sandbox.plan());
+    if parsed.has("remove") {
+        let made = record.read()?;
+        let reports = performed(made.iter().map(undo));
+        let left = failures(made, &reports);
+        record.write(&left)?;
+        return finish(parsed, &reports, "nothing that pinfold prepared is left");
+    }
+    let missing: Vec<Entry> =
+        wanted.into_iter().filter(|entry| setup::has(entry) != Ok(true)).collect();
+    if parsed.has("check") {
+        let apply = |entry: &Entry| Report {
+            operation: Operation::Apply(Step::Entry(entry.clone())),
+            failure: None,
+        };
+        let reports: Vec<Report> = missing.iter().map(apply).collect();
+        write_json(parsed, &reports)?;
+        let text: String =
+            missing.iter().map(|entry| format!("missing: {}\n", shown(entry))).collect();
+        let all = "everything that this profile needs is prepared\n";
+        print(if missing.is_empty() { all } else { &text })?;
+        return Ok(i32::from(!missing.is_empty()));
+    }
+    // Noted before it is written: what is taken away later must be known in any case.
+    let mut made = record.read()?;
+    made.extend(missing.iter().filter(|entry| !made.contains(entry)).cloned().collect::<Vec<_>>());
+    record.write(&made)?;
+    let reports = performed(missing.iter().map(apply));
+    finish(parsed, &reports, "everything that this profile needs is prepared")
+}
+
+fn apply(entry: &Entry) -> (Operation, Result<(), i32>) {
+    (Operation::Apply(Step::Entry(entry.clone())), setup::apply(entry))
+}
+
+fn undo(entry: &Entry) -> (Operation, Result<(), i32>) {
+    (Operation::Undo(Step::Entry(entry.clone())), setup::undo(entry))
+}
+
+/// One that fails does not keep the others from being tried.
+fn performed(done: impl Iterator<Item = (Operation, Result<(), i32>)>) -> Vec<Report> {
+    let report = |(operation, result): (Operation, Result<(), i32>)| Report {
+        operation,
+        failure: result.err().map(i32::cast_unsigned),
+    };
+    done.map(report).collect()
+}
+
+/// The entries that could not be taken away.
+fn failures(entries: Vec<Entry>, reports: &[Report]) -> Vec<Entry> {
+    let kept = entries.into_iter().zip(reports).filter(|(_, report)| report.failure.is_some());
+    kept.map(|(entry, _)| entry).collect()
+}
+
+fn finish(parsed: &Parsed, reports: &[Report], all: &str) -> Result<i32, Failure> {
+    write_json(parsed, reports)?;
+    let mut text = String::new();
+    for report in reports {
+        let (word, step) = match &report.operation {
+            Operation::Apply(step) => ("prepared", step),
+            Operation::Undo(step) => ("taken away", step),
+        };
+        match report.failure {
+            None => text.push_str(&format!("{word}: {}\n", step_text(step))),
+            Some(code) => text.push_str(&format!(
+                "failed ({}): {}: {}\n",
+                report.code().unwrap_or_default(),
+                step_text(step),
+                describe(code.cast_signed())
+            )),
+        }
+    }
+    let failed = reports.iter().any(|report| report.failure.is_some());
+    if !failed {
+        text.push_str(&format!("{all}\n"));
+    }
+    print(&text)?;
+    Ok(if failed { 125 } else { 0 })
+}
+
+fn step_text(step: &Step) -> String {
+    match step {
+        Step::Entry(entry) => shown(entry),
+        other => format!("{other:?}"),
+    }
+}
+
+fn shown(entry: &Entry) -> String {
+    format!("{} {}", entry.path, sddl(entry, ""))
+}
+
+/// `--json FILE`.
+fn write_json(parsed: &Parsed, reports: &[Report]) -> Result<(), Failure> {
+    let Some(file) = parsed.last("json") else { return Ok(()) };
+    let step = |report: &Report| {
+        let (operation, step) = match &report.operation {
+            Operation::Apply(step) => ("apply", step),
+            Operation::Undo(step) => ("undo", step),
+        };
+        json!({
+            "operation": operation,
+            "step": step_text(step),
+            "failed": report.code(),
+            "error": report.failure,
+        })
+    };
+    let steps: Vec<_> = reports.iter().map(step).collect();
+    let document = json!({ "version": 1, "steps": steps });
+    fs::write(file, format!("{document}\n")).map_err(|error| {
+        let message = format!("cannot write {}: {error}", Path::new(file).display());
+        failed(&message, "name a file that can be written")
+    })
+}
+
+/// What pinfold has ever written into lists of this host: nothing else is taken away.
+struct Record(PathBuf);
+
+impl Record {
+    fn of(caller: &Caller) -> Result<Record, Failure> {
+        let state = caller.state().and_then(|state| state.join("entries").ok());
+        let state = state.ok_or_else(|| {
+            failed("there is no place to note what is prepared", "set LOCALAPPDATA")
+        })?;
+        Ok(Record(name::path(&state)))
+    }
+
+    fn read(&self) -> Result<Vec<Entry>, Failure> {
+        let text = match fs::read(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.cannot("read", &error)),
+        };
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let entries: Option<Vec<Entry>> = lines.map(entry).collect();
+        entries.ok_or_else(|| {
+            let damaged = io::Error::other("a line in it is none of pinfold's");
+            self.cannot("read", &damaged)
+        })
+    }
+
+    /// Whole or not at all.
+    fn write(&self, entries: &[Entry]) -> Result<(), Failure> {
+        let beside = self.0.with_extension(std::process::id().to_string());
+        let lines: Vec<Vec<u8>> = entries.iter().map(line).collect();
+        let written = self.0.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+            let mut options = fs::File::options();
+            let mut file = files::private(options.write(true).create_new(true)).open(&beside)?;
+            file.write_all(&lines.concat())?;
+            fs::rename(&beside, &self.0)
+        });
+        written.map_err(|error| {
+            let _ = fs::remove_file(&beside);
+            self.cannot("write", &error)
+        })
+    }
+
+    fn cannot(&self, what: &str, error: &io::Error) -> Failure {
+        let message = format!("cannot {what} {}: {error}", self.0.display());
+        failed(&message, "see to that file; it holds what \"pinfold setup --remove\" takes away")
+    }
+}
+
+/// `KIND INHERIT MASK TRUSTEE PATH`.
+fn line(entry: &Entry) -> Vec<u8> {
+    let kind = match entry.kind {
+        EntryKind::Deny => "deny",
+        EntryKind::Allow => "allow",
+    };
+    let inherit = match entry.inherit {
+        Inherit::Object => "object",
+        Inherit::Tree => "tree",
+    };
+    let trustee = match &entry.trustee {
+        Trustee::Group => "group",
+        Trustee::Capability(capability) => capability,
+    };
+    let words = format!("{kind} {inherit} {:x} {trustee} ", entry.mask);
+    [words.as_bytes(), entry.path.as_bytes(), b"\n"].concat()
+}
+
+fn entry(line: &[u8]) -> Option<Entry> {
+    let mut words = line.splitn(5, |byte| *byte == b' ');
+    let mut word = || std::str::from_utf8(words.next()?).ok();
+    let kind = match word()? {
+        "deny" => EntryKind::Deny,
+        "allow" => EntryKind::Allow,
+        _ => return None,
+    };
+    let inherit = match word()? {
+        "object" => Inherit::Object,
+        "tree" => Inherit::Tree,
+        _ => return None,
+    };
+    let mask = u32::from_str_radix(word()?, 16).ok()?;
+    let trustee = match word()? {
+        "group" => Trustee::Group,
+        capability => Trustee::Capability(capability.to_owned()),
+    };
+    let path: AbsPath = name::absolute(words.next()?).ok()?;
+    Some(Entry { path, kind, trustee, mask, inherit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_noted_as_they_are() {
+        let path =
+            name::absolute(if name::absolute(b"/a b").is_ok() { b"/a b" } else { b"C:\\a b" });
+        let noted = Entry {
+            path: path.unwrap(),
+            kind: EntryKind::Allow,
+            trustee: Trustee::Capability("S-1-15-3-1024-1".into()),
+            mask: 0x0013_01bf,
+            inherit: Inherit::Tree,
+        };
+        let text = line(&noted);
+        assert_eq!(entry(text.strip_suffix(b"\n").unwrap()), Some(noted));
+        for damaged in ["", "allow", "allow tree x S /a", "give tree 1 S /a", "allow tree 1 S a"] {
+            assert_eq!(entry(damaged.as_bytes()), None, "{damaged}");
+        }
+    }
+}
