@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use pinfold::policy::path::AbsPath;
+use pinfold::policy::plan::windows::record;
 use pinfold::policy::plan::windows::setup::{Operation, Report, Step};
-use pinfold::policy::plan::windows::{Entry, EntryKind, Inherit, Trustee, sddl};
+use pinfold::policy::plan::windows::{Entry, sddl};
 use pinfold::{Caller, Sandbox};
 use pinfold_sys::{describe, files, name, setup};
 use serde_json::json;
@@ -160,7 +160,7 @@ impl Record {
             Err(error) => return Err(self.cannot("read", &error)),
         };
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let entries: Option<Vec<Entry>> = lines.map(entry).collect();
+        let entries: Option<Vec<Entry>> = lines.map(record::entry).collect();
         entries.ok_or_else(|| {
             let damaged = io::Error::other("a line in it is none of pinfold's");
             self.cannot("read", &damaged)
@@ -170,7 +170,7 @@ impl Record {
     /// Whole or not at all.
     fn write(&self, entries: &[Entry]) -> Result<(), Failure> {
         let beside = self.0.with_extension(std::process::id().to_string());
-        let lines: Vec<Vec<u8>> = entries.iter().map(line).collect();
+        let lines: Vec<Vec<u8>> = entries.iter().map(record::line).collect();
         let written = self.0.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
             let mut options = fs::File::options();
             let mut file = files::private(options.write(true).create_new(true)).open(&beside)?;
@@ -186,68 +186,5 @@ impl Record {
     fn cannot(&self, what: &str, error: &io::Error) -> Failure {
         let message = format!("cannot {what} {}: {error}", self.0.display());
         failed(&message, "see to that file; it holds what \"pinfold setup --remove\" takes away")
-    }
-}
-
-/// `KIND INHERIT MASK TRUSTEE PATH`.
-fn line(entry: &Entry) -> Vec<u8> {
-    let kind = match entry.kind {
-        EntryKind::Deny => "deny",
-        EntryKind::Allow => "allow",
-    };
-    let inherit = match entry.inherit {
-        Inherit::Object => "object",
-        Inherit::Tree => "tree",
-    };
-    let trustee = match &entry.trustee {
-        Trustee::Group => "group",
-        Trustee::Capability(capability) => capability,
-    };
-    let words = format!("{kind} {inherit} {:x} {trustee} ", entry.mask);
-    [words.as_bytes(), entry.path.as_bytes(), b"\n"].concat()
-}
-
-fn entry(line: &[u8]) -> Option<Entry> {
-    let mut words = line.splitn(5, |byte| *byte == b' ');
-    let mut word = || std::str::from_utf8(words.next()?).ok();
-    let kind = match word()? {
-        "deny" => EntryKind::Deny,
-        "allow" => EntryKind::Allow,
-        _ => return None,
-    };
-    let inherit = match word()? {
-        "object" => Inherit::Object,
-        "tree" => Inherit::Tree,
-        _ => return None,
-    };
-    let mask = u32::from_str_radix(word()?, 16).ok()?;
-    let trustee = match word()? {
-        "group" => Trustee::Group,
-        capability => Trustee::Capability(capability.to_owned()),
-    };
-    let path: AbsPath = name::absolute(words.next()?).ok()?;
-    Some(Entry { path, kind, trustee, mask, inherit })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_are_noted_as_they_are() {
-        let path =
-            name::absolute(if name::absolute(b"/a b").is_ok() { b"/a b" } else { b"C:\\a b" });
-        let noted = Entry {
-            path: path.unwrap(),
-            kind: EntryKind::Allow,
-            trustee: Trustee::Capability("S-1-15-3-1024-1".into()),
-            mask: 0x0013_01bf,
-            inherit: Inherit::Tree,
-        };
-        let text = line(&noted);
-        assert_eq!(entry(text.strip_suffix(b"\n").unwrap()), Some(noted));
-        for damaged in ["", "allow", "allow tree x S /a", "give tree 1 S /a", "allow tree 1 S a"] {
-            assert_eq!(entry(damaged.as_bytes()), None, "{damaged}");
-        }
     }
 }

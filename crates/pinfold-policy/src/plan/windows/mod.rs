@@ -17,6 +17,7 @@ pub mod entries;
 pub mod frame;
 pub mod list;
 pub mod quote;
+pub mod record;
 pub mod setup;
 pub mod wide;
 
