@@ -127,3 +127,34 @@ fn a_server_without_sessions_goes_away() {
     }
     panic!("the server is still there");
 }
+
+/// Landlock does not keep a command from connecting to a socket by its path.
+#[test]
+fn neither_can_a_command_that_has_no_namespaces_of_its_own() {
+    let named = Named::start("session-landlock", &[]);
+    let program = env!("CARGO_BIN_EXE_pinfold");
+    let gaps = [
+        "attributes",
+        "entries",
+        "existence",
+        "loopback",
+        "private-directory",
+        "processes-visible",
+        "shared-memory",
+        "survivors",
+        "unix-sockets",
+    ];
+    let allowed: Vec<&str> = gaps.iter().flat_map(|gap| ["--allow-gap", gap]).collect();
+    let inside = ["-q", "--", program, "session", "list"];
+    let mechanism = ["run", "-c", "linux.mechanism=\"landlock\""];
+    let run = |options: &[&str]| {
+        let mut command = named.world.command(program);
+        let command = command.args([options, &inside[..]].concat()).env_remove("XDG_RUNTIME_DIR");
+        named.world.output(command)
+    };
+    let output = run(&[&mechanism[..], &allowed].concat());
+    assert!(!output.stdout.contains("work"), "{}{}", output.stdout, output.stderr);
+    // The same without a sandbox reaches it: this test can fail.
+    let output = run(&["run", "-p", ":danger-full-access"]);
+    assert!(output.stdout.contains("work"), "{}{}", output.stdout, output.stderr);
+}

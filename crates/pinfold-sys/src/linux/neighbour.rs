@@ -11,7 +11,7 @@ use super::raw::Errno;
 
 /// Whether a process of the same user, outside of every sandbox that this process
 /// is outside of, holds the other end of a unix socket: a command in a sandbox has
-/// the same user, but not the same user namespace.
+/// the same user, but not the same user namespace, or more system-call filters.
 pub fn is_neighbour(socket: BorrowedFd<'_>) -> bool {
     let Ok(peer) = call::peer(socket.as_raw_fd()) else { return false };
     let (own, _) = call::identity();
@@ -22,8 +22,21 @@ pub fn is_neighbour(socket: BorrowedFd<'_>) -> bool {
     peer.user == own
         && theirs.is_some()
         && theirs == namespace("self")
+        && filters(&peer.process.to_string()) <= filters("self")
         // Only now: the number may have come to mean another process meanwhile.
         && still_runs(socket)
+}
+
+/// How many system-call filters a process has, of which it never loses one: every
+/// sandbox adds some, also where there are no namespaces. Kernels before 5.9 say whether
+/// there is any; about a process that nothing is known of, nothing is believed.
+fn filters(process: &str) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let number = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        value.trim().parse().ok()
+    };
+    number("Seccomp_filters:").or_else(|| number("Seccomp:")).unwrap_or(u32::MAX)
 }
 
 /// Whether the process that connected still runs. Kernels before 6.5 cannot say;
