@@ -33,6 +33,24 @@ impl Named {
     }
 }
 
+/// The options of a sandbox without namespaces.
+fn landlock() -> Vec<&'static str> {
+    let gaps = [
+        "attributes",
+        "entries",
+        "existence",
+        "loopback",
+        "private-directory",
+        "processes-visible",
+        "shared-memory",
+        "survivors",
+        "unix-sockets",
+    ];
+    let mut options = vec!["-c", "linux.mechanism=\"landlock\""];
+    options.extend(gaps.iter().flat_map(|gap| ["--allow-gap", gap]));
+    options
+}
+
 impl Drop for Named {
     fn drop(&mut self) {
         self.session(&["stop", "work"]);
@@ -133,28 +151,56 @@ fn a_server_without_sessions_goes_away() {
 fn neither_can_a_command_that_has_no_namespaces_of_its_own() {
     let named = Named::start("session-landlock", &[]);
     let program = env!("CARGO_BIN_EXE_pinfold");
-    let gaps = [
-        "attributes",
-        "entries",
-        "existence",
-        "loopback",
-        "private-directory",
-        "processes-visible",
-        "shared-memory",
-        "survivors",
-        "unix-sockets",
-    ];
-    let allowed: Vec<&str> = gaps.iter().flat_map(|gap| ["--allow-gap", gap]).collect();
     let inside = ["-q", "--", program, "session", "list"];
-    let mechanism = ["run", "-c", "linux.mechanism=\"landlock\""];
     let run = |options: &[&str]| {
         let mut command = named.world.command(program);
         let command = command.args([options, &inside[..]].concat()).env_remove("XDG_RUNTIME_DIR");
         named.world.output(command)
     };
-    let output = run(&[&mechanism[..], &allowed].concat());
+    let output = run(&[&["run"][..], &landlock()].concat());
     assert!(!output.stdout.contains("work"), "{}{}", output.stdout, output.stderr);
     // The same without a sandbox reaches it: this test can fail.
     let output = run(&["run", "-p", ":danger-full-access"]);
     assert!(output.stdout.contains("work"), "{}{}", output.stdout, output.stderr);
+}
+
+#[test]
+fn a_session_without_namespaces_keeps_its_rules_and_ends_with_everything() {
+    let named = Named::start("session-deputy", &landlock());
+    named.world.file("kept/x", "x");
+    let output =
+        named.exec("mkdir d && echo one > d/f && cat d/f; echo x > .envrc; echo x > ../out");
+    assert_eq!(output.stdout, "one\n", "{}", output.stderr);
+    assert!(!named.world.path(".envrc").exists() && !named.world.path("../out").exists());
+    // Commands of one session reach each other, and nothing else.
+    let left = "sleep 987 >/dev/null 2>&1 & echo $! > pid";
+    assert_eq!(named.exec(left).status, 0);
+    let pid = std::fs::read_to_string(named.world.path("pid")).unwrap();
+    let (pid, own) = (pid.trim(), std::process::id());
+    assert_eq!(named.exec(&format!("kill -0 {pid}")).status, 0);
+    assert_ne!(named.exec(&format!("kill -0 {own}")).status, 0);
+    let runs = || named.world.outside(&format!("ps -o args= -p {pid} || true")).contains("987");
+    assert!(runs());
+    assert_eq!(named.session(&["stop", "work"]).status, 0);
+    assert!(!runs(), "what it left behind goes on");
+}
+
+#[test]
+fn with_the_hosts_network_its_abstract_sockets_stay_out_of_reach() {
+    let name = format!("\\0pinfold-test-{}", std::process::id());
+    let script = |act: &str| format!("import socket; s = socket.socket(socket.AF_UNIX); s.{act}");
+    let named = Named::start("session-abstract", &["--net", "open"]);
+    let mut command = named.world.command("python3");
+    let waiting = script(&format!(
+        "bind('{name}'); s.listen(); print(flush=True); import time; time.sleep(60)"
+    ));
+    let mut server = command.args(["-c", &waiting]).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let connect = script(&format!("connect('{name}')"));
+    let inside = named.session(&["exec", "work", "python3", "-c", &connect]);
+    let outside = named.world.output(named.world.command("python3").args(["-c", &connect]));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(outside.status, 0, "{}", outside.stderr);
+    assert!(inside.stderr.contains("PermissionError"), "{}", inside.stderr);
 }

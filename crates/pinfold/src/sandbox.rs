@@ -190,12 +190,12 @@ impl Sandbox {
     }
 
     /// Whether another mechanism can do it when the host closes this one.
-    fn may_change(&self) -> bool {
+    pub(crate) fn may_change(&self) -> bool {
         self.profile.mechanism == MechanismChoice::Automatic && plan::has_fallback(&self.plan)
     }
 
     /// The same for a host that closes the mechanism: with more gaps, as a rule.
-    fn with_fallback(&self, why: &pinfold_sys::Error) -> Option<Sandbox> {
+    pub(crate) fn with_fallback(&self, why: &pinfold_sys::Error) -> Option<Sandbox> {
         let host = pinfold_sys::facts::fallback(&self.profile, &why.to_string())?;
         let (plan, gaps) = plan::compile(&self.profile, &host);
         Some(Sandbox { plan, gaps, ..self.clone() })

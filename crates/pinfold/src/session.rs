@@ -126,10 +126,22 @@ impl Sandbox {
     /// Starts a session: everything but a command.
     ///
     /// # Errors
-    /// When there are gaps that nobody allowed, or this host has no namespaces.
+    /// When there are gaps that nobody allowed, or this host cannot confine anything.
     pub fn start(&self) -> Result<Session, Error> {
+        match self.begin() {
+            Err(Error::Launch(why)) if why.is_for_good() && self.may_change() => {
+                match self.with_fallback(&why) {
+                    Some(sandbox) => sandbox.begin(),
+                    None => Err(Error::Launch(why)),
+                }
+            }
+            begun => begun,
+        }
+    }
+
+    fn begin(&self) -> Result<Session, Error> {
         if let Some(made) = self.with_own_directories() {
-            return made.start();
+            return made.begin();
         }
         self.check_gaps()?;
         let recorder = self.recorder(Keep::Newest);

@@ -77,7 +77,8 @@ impl Mark {
 pub(crate) struct Command {
     /// Its process; nothing once that has been reaped.
     pub(crate) process: Option<i32>,
-    pub(crate) mark: Mark,
+    /// What tells its orphans from others; nothing when all are its.
+    pub(crate) mark: Option<Mark>,
     /// The first process of its sandbox, which orphans become children of.
     pub(crate) first: i32,
 }
@@ -105,7 +106,7 @@ impl Tree {
                 let related = process
                     .is_some_and(|root| [kin.process, kin.session].contains(&root))
                     || self.held.contains_key(&kin.parent)
-                    || (kin.parent == first && mark.is_on(kin.process));
+                    || (kin.parent == first && mark.is_none_or(|mark| mark.is_on(kin.process)));
                 if related {
                     self.hold(kin.process);
                 }
@@ -130,6 +131,18 @@ impl Tree {
         }
     }
 
+    /// Kills them until nobody is left.
+    fn end(&mut self) {
+        for _ in 0..ROUNDS {
+            let grown = self.grow();
+            self.send(libc::SIGKILL);
+            if !grown && self.over() {
+                return;
+            }
+            std::thread::sleep(SLICE / 10);
+        }
+    }
+
     /// Whether all that are held have ended.
     fn over(&self) -> bool {
         self.held.values().all(|held| {
@@ -139,6 +152,13 @@ impl Tree {
             matches!(call::ppoll(&mut polled, Some(now)), Ok(1))
         })
     }
+}
+
+/// Kills everything that descends from the first process of a session.
+pub(crate) fn end_below(first: i32) {
+    let mut tree =
+        Tree { root: Command { process: None, mark: None, first }, held: BTreeMap::new() };
+    tree.end();
 }
 
 /// Asks a command and its descendants to end, and kills what has not after `grace`.
@@ -154,12 +174,5 @@ pub(crate) fn terminate(root: Command, grace: Duration) {
         }
         std::thread::sleep(SLICE.min(grace));
     }
-    for _ in 0..ROUNDS {
-        let grown = tree.grow();
-        tree.send(libc::SIGKILL);
-        if !grown && tree.over() {
-            return;
-        }
-        std::thread::sleep(SLICE / 10);
-    }
+    tree.end();
 }

@@ -1,20 +1,26 @@
 //! The `landlock` mechanism: a direct child that may touch what is listed, and
 //! nothing else. What it leaves in the background ends with it.
 
-use pinfold_policy::path::Quoted;
+use std::ffi::{CString, c_void};
+
+use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{Grant, GrantAccess, LandlockPlan, MountKind, Ports};
 use pinfold_policy::profile::Limits;
 
 use super::call::{self, LandlockRuleset};
-use super::command::Telling;
-use super::name::text;
+use super::command::{Command, Telling, Vector, two_stacks};
+use super::init::Task;
+use super::name::{text, texts};
 use super::notify::{self, Listener};
 use super::orphans::Orphans;
+use super::perform::Masks;
 use super::raw::Errno;
+use super::shared::{Report, Request, Stage};
+use super::steps::Steps;
 use super::supervise::{
-    Running, Way, controlling_terminal, deadline, decoded, reaped, system, watch_signals,
+    Process, Running, Way, controlling_terminal, deadline, decoded, reaped, system, watch_signals,
 };
-use super::{direct, filter};
+use super::{commands, direct, filter, limit};
 use crate::seam::{Ended, Error, Launch};
 
 /// From `linux/landlock.h`: `LANDLOCK_ACCESS_FS_*`.
@@ -82,6 +88,97 @@ pub(crate) fn run(plan: &LandlockPlan, launch: &Launch, signals: u64) -> Result<
     listener.into_iter().for_each(Listener::join);
     let status = decoded(status);
     Ok(Ended { status, exceeded, usage, appeared: Vec::new() })
+}
+
+/// The task of the first process of a session, which is confined itself.
+pub(crate) fn first(plan: &LandlockPlan, directory: &AbsPath) -> Result<Task, Error> {
+    Ok(Task {
+        identity: [CString::default(), CString::default()],
+        steps: Steps { list: Vec::new(), slots: 0, masks: None },
+        slots: Vec::new(),
+        own_network: false,
+        directory: text(directory.as_bytes()),
+        command: None,
+        channel: -1,
+        telling: -1,
+        mounts: None,
+        ruleset: ruleset(plan)?,
+        doors: None,
+        supervisor: call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?,
+        stopped: -1,
+        report: Report::default(),
+        request: Request::new(false),
+        stacks: two_stacks()?,
+    })
+}
+
+/// A command of such a session: it has the first process's domain, so that commands reach
+/// each other.
+pub(crate) fn command(plan: &LandlockPlan, launch: &Launch) -> Command {
+    let mut bounds = limits(&plan.limits);
+    if let Some([soft, hard]) = limit::descriptors_of_commands() {
+        bounds.push((limit::RLIMIT_NOFILE, soft, hard));
+    }
+    Command {
+        programs: texts(&launch.programs),
+        arguments: Vector::of(texts(&launch.arguments)),
+        environment: Vector::of(texts(&launch.environment)),
+        filter: filter::program(&plan.filter),
+        told: None,
+        ruleset: -1,
+        ends_with: 0,
+        new_group: true,
+        signals: 0,
+        limits: bounds,
+        mark: None,
+    }
+}
+
+/// Starts the first process of a session.
+pub(crate) fn start_first(task: &Task) -> Result<Process, Error> {
+    let argument = std::ptr::from_ref(task).cast_mut().cast();
+    let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut descriptor = -1;
+    // SAFETY: only the first process uses this stack; the task, with the stack, lives until the process has been waited
+    // for: nothing returns between here and there.
+    let process = unsafe {
+        call::clone_sharing_memory(begin, task.stacks.lower(), flags, argument, &mut descriptor)
+    };
+    let number = process.map_err(system("start the first process of the session"))?;
+    Ok(Process { number, descriptor })
+}
+
+/// Where the first process begins. `argument` is a [`Task`].
+extern "C" fn begin(argument: *mut c_void) -> i32 {
+    // SAFETY: the supervisor passes a task and keeps it until this process,
+    // which shares its memory, has ended; both only read it or use atomics.
+    let task = unsafe { &*argument.cast::<Task>() };
+    match confine_first(task) {
+        Ok(()) => commands::serve(task, Masks { directory: -1, file: -1 }),
+        Err((stage, error)) => task.report.failed(stage, error),
+    }
+    call::exit(1)
+}
+
+fn confine_first(task: &Task) -> Result<(), (Stage, Errno)> {
+    let process = |error| (Stage::Process, error);
+    // 1. Never outlive the supervisor, not even one that died just now, and adopt what
+    //    commands leave behind.
+    call::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize).map_err(process)?;
+    let mut polled = [libc::pollfd { fd: task.supervisor, events: libc::POLLIN, revents: 0 }];
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    if call::ppoll(&mut polled, Some(now)) != Ok(0) {
+        call::exit(1);
+    }
+    call::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map_err(process)?;
+    call::chdir(&task.directory).map_err(|error| (Stage::Directory, error))?;
+    // 2. One domain for all commands, which this process therefore is in as well.
+    let restrict = |error| (Stage::Restrict, error);
+    call::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(restrict)?;
+    call::landlock_restrict_self(task.ruleset).map_err(restrict)?;
+    call::drop_capabilities().map_err(restrict)?;
+    // 3. Out of reach: nothing of the memory that it shares can be read, or traced.
+    call::prctl(libc::PR_SET_DUMPABLE, 0).map_err(process)
 }
 
 fn limits(limits: &Limits) -> Vec<(u32, u64, u64)> {

@@ -17,6 +17,7 @@ mod inotify;
 mod keeper;
 mod landlock;
 mod limit;
+mod mechanism;
 mod name;
 mod namespaces;
 pub mod neighbour;

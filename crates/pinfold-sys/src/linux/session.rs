@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pinfold_policy::plan::linux::{NamespacePlan, Network, Plan};
+use pinfold_policy::plan::linux::Plan;
 
 use super::call::{self, Patience};
 use super::command::Telling;
@@ -24,7 +24,7 @@ use super::raw::Errno;
 use super::shared::{Report, Stage};
 use super::supervise::{Process, Running, Way, deadline, decoded, system};
 use super::watch::{Told, Watcher};
-use super::{doors, family, namespaces};
+use super::{doors, family, landlock, mechanism, namespaces};
 use crate::seam::{Closed, Error, Launch, Opened, Place, Size, Standard, Status};
 
 /// Room for a supervisor.
@@ -34,7 +34,7 @@ const STACK: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Session {
     link: Arc<Link>,
-    plan: NamespacePlan,
+    plan: Plan,
     supervisor: Option<JoinHandle<Result<Closed, Error>>>,
 }
 
@@ -60,6 +60,10 @@ struct Link {
     number: i32,
     /// How calls of commands are told of.
     telling: Option<Telling>,
+    /// A Landlock ruleset that the first process has open for commands, or -1.
+    ruleset: i32,
+    /// Whether nothing but the first process ends with it.
+    alone: bool,
     commands: Mutex<Commands>,
     answered: Condvar,
 }
@@ -96,15 +100,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Starts a sandbox without a command.
 ///
 /// # Errors
-/// When the host refuses an ingredient, or the plan has another mechanism than
-/// namespaces.
+/// When the host refuses an ingredient, or the plan confines nothing.
 pub fn start(plan: &Plan, place: Place, opened: Opened) -> Result<Session, Error> {
-    let Plan::Namespaces(plan) = plan else {
-        return Err(Error::Closed {
-            attempted: String::from("start a session without namespaces"),
-            code: libc::ENOTSUP,
-        });
-    };
     let (started, result) = mpsc::channel();
     let own = plan.clone();
     let supervisor = std::thread::Builder::new()
@@ -126,46 +123,43 @@ pub fn start(plan: &Plan, place: Place, opened: Opened) -> Result<Session, Error
 
 /// The thread of a session, from its start to its end.
 fn supervise(
-    plan: &NamespacePlan,
+    plan: &Plan,
     place: &Place,
     opened: Opened,
     started: &mpsc::Sender<Arc<Link>>,
 ) -> Result<Closed, Error> {
     // Signals are for the other threads.
     call::sigprocmask(!0);
-    let mut task = namespaces::task(plan, &place.directory, None)?;
-    if plan.network == Network::Host {
-        task.ruleset = namespaces::scopes();
-    }
+    let mut task = mechanism::first(plan, &place.directory)?;
+    let alone = matches!(plan, Plan::Landlock(_));
+    let (watches, patterns, doors) = match plan {
+        Plan::Namespaces(plan) => (&plan.watches[..], &plan.patterns[..], plan.doors.clone()),
+        _ => (&[][..], &[][..], None),
+    };
     let [outer, inner] = call::socketpair().map_err(system("make a channel"))?.map(owned);
     task.channel = inner.as_raw_fd();
     let supervisor = owned(task.supervisor);
     let keeper = Keeper { directory: place.kept.as_ref() };
-    let mut watcher = Watcher::start(&plan.watches, &keeper, Told::ByDescriptor)
+    let mut watcher = Watcher::start(watches, &keeper, Told::ByDescriptor)
         .map_err(system("watch protected paths"))?;
-    let mut patterns = PatternWatcher::new(&plan.patterns, Told::ByDescriptor)
+    let mut patterns = PatternWatcher::new(patterns, Told::ByDescriptor)
         .map_err(system("watch for new matches"))?;
-    let channel = match &plan.doors {
+    let channel = match &doors {
         Some(_) => Some(call::socketpair().map_err(system("make a channel"))?.map(owned)),
         None => None,
     };
-    let (listener, telling) = place
-        .witness
-        .as_ref()
-        .map(|witness| notify::listen(Some(witness), None))
-        .transpose()?
-        .unzip();
-    if plan.filter.user_namespaces {
+    let (listener, telling) = mechanism::listening(plan, place)?.unzip();
+    if matches!(plan, Plan::Namespaces(plan) if plan.filter.user_namespaces) {
         task.mounts = listener.as_ref().map(notify::Listener::home);
     }
     // The number stays that of the first process.
     let listening = telling.as_ref().map(|telling| owned(telling.channel));
     task.telling = listening.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-    task.doors = plan
-        .doors
-        .clone()
-        .zip(channel.as_ref().map(|pair| pair.each_ref().map(|end| end.as_raw_fd())));
-    let child = namespaces::start(&task, plan)?;
+    task.doors = doors.zip(channel.as_ref().map(|pair| pair.each_ref().map(|end| end.as_raw_fd())));
+    let child = match plan {
+        Plan::Namespaces(plan) => namespaces::start(&task, plan),
+        _ => landlock::start_first(&task),
+    }?;
     drop((inner, supervisor, listening));
     if let Some([outer, inner]) = channel {
         drop(inner);
@@ -178,6 +172,8 @@ fn supervise(
         first: owned(child.descriptor),
         number: child.number,
         telling,
+        ruleset: if alone { -1 } else { task.ruleset },
+        alone,
         commands: Mutex::default(),
         answered: Condvar::new(),
     });
@@ -185,10 +181,10 @@ fn supervise(
         let _ = started.send(link.clone());
     }
     let running = Running {
-        way: Way::First(&task),
+        way: if alone { Way::Root(&task) } else { Way::First(&task) },
         child: Process { number: child.number, descriptor: child.descriptor },
         signals: -1,
-        deadline: deadline(&plan.limits),
+        deadline: deadline(&mechanism::limits(plan)),
         shares_group: false,
     };
     let told: (i32, &mut dyn FnMut()) = (link.channel.as_raw_fd(), &mut || link.attend());
@@ -288,7 +284,7 @@ impl Session {
     /// # Errors
     /// When it cannot be started, or the session has ended.
     pub fn spawn(&self, launch: &Launch, standard: Standard) -> Result<Child, Error> {
-        let mut command = namespaces::command(&self.plan, launch);
+        let mut command = mechanism::command(&self.plan, launch).ok_or_else(over)?;
         let (terminal, given) = match &standard {
             Standard::Terminal(size) => (Some(*size), None),
             Standard::Descriptors(given) => (None, Some(given.each_ref().map(AsRawFd::as_raw_fd))),
@@ -296,6 +292,9 @@ impl Session {
         command.new_group = terminal.is_none();
         let mark = Mark::fresh();
         command.mark = Some(mark);
+        command.ruleset = self.link.ruleset;
+        // Nothing else ends with the first process there.
+        command.ends_with = if self.link.alone { self.link.number } else { 0 };
         command.told =
             self.link.telling.clone().map(|telling| Telling { mark: launch.mark, ..telling });
         let directory = text(launch.directory.as_bytes());
@@ -347,6 +346,9 @@ impl Session {
 
     /// Ends everything inside, without waiting for it.
     pub fn kill(&self) {
+        if self.link.alone {
+            family::end_below(self.link.number);
+        }
         let _ = call::pidfd_send_signal(self.link.first.as_raw_fd(), libc::SIGKILL);
     }
 
@@ -420,7 +422,10 @@ impl Child {
     /// after `grace`. Returns when they have.
     pub fn terminate(&self, grace: Duration) {
         let process = family::number_of(&self.process);
-        family::terminate(family::Command { process, mark: self.mark, first: self.first }, grace);
+        family::terminate(
+            family::Command { process, mark: Some(self.mark), first: self.first },
+            grace,
+        );
     }
 
     /// Tells its terminal its size.

@@ -10,7 +10,7 @@ use pinfold_policy::profile::Limits;
 use super::call;
 use super::init::{Task, bit};
 use super::raw::Errno;
-use super::{direct, landlock, namespaces};
+use super::{direct, family, landlock, namespaces};
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 
 /// Signals that reach the command when they are sent to the supervisor.
@@ -70,8 +70,11 @@ pub(crate) struct Process {
 /// How signals get from the supervisor to the command.
 #[derive(Clone, Copy)]
 pub(crate) enum Way<'a> {
-    /// Through the first process of a sandbox, which is the child.
+    /// Through the first process of a sandbox, which is the child, and with which all end.
     First(&'a Task),
+    /// Through the first process of a session without namespaces, with which nothing
+    /// ends but itself.
+    Root(&'a Task),
     /// The child is the command.
     Direct,
 }
@@ -160,6 +163,9 @@ impl Running<'_> {
 
     /// Kills the child and, behind a first process, everything inside.
     pub(crate) fn kill(&self) {
+        if let Way::Root(_) = self.way {
+            family::end_below(self.child.number);
+        }
         let _ = call::pidfd_send_signal(self.child.descriptor, libc::SIGKILL);
     }
 
@@ -183,7 +189,7 @@ impl Running<'_> {
 
     fn send(&self, signal: i32) {
         match self.way {
-            Way::First(task) => {
+            Way::First(task) | Way::Root(task) => {
                 task.request.add_signal(signal);
                 self.wake();
             }

@@ -1,0 +1,61 @@
+//! What sessions of the two mechanisms do not share.
+
+use pinfold_policy::path::AbsPath;
+use pinfold_policy::plan::linux::{Network, Plan};
+use pinfold_policy::profile::Limits;
+
+use super::command::{Command, Telling};
+use super::init::Task;
+use super::notify::{self, Listener};
+use super::{landlock, namespaces};
+use crate::seam::{Error, Launch, Place};
+
+/// The task of the first process, as yet without a channel.
+pub(super) fn first(plan: &Plan, directory: &AbsPath) -> Result<Task, Error> {
+    match plan {
+        Plan::Namespaces(plan) => {
+            let mut task = namespaces::task(plan, directory, None)?;
+            if plan.network == Network::Host {
+                task.ruleset = namespaces::scopes();
+            }
+            Ok(task)
+        }
+        Plan::Landlock(plan) => landlock::first(plan, directory),
+        Plan::Unconfined(_) => Err(Error::Closed {
+            attempted: String::from("start a session that nothing confines"),
+            code: libc::ENOTSUP,
+        }),
+    }
+}
+
+/// A command of a session; nothing under a plan that has none.
+pub(super) fn command(plan: &Plan, launch: &Launch) -> Option<Command> {
+    match plan {
+        Plan::Namespaces(plan) => Some(namespaces::command(plan, launch)),
+        Plan::Landlock(plan) => Some(landlock::command(plan, launch)),
+        Plan::Unconfined(_) => None,
+    }
+}
+
+/// The bounds of a whole session.
+pub(super) fn limits(plan: &Plan) -> Limits {
+    match plan {
+        Plan::Namespaces(plan) => plan.limits,
+        Plan::Landlock(plan) => plan.limits,
+        Plan::Unconfined(wall_time) => {
+            Limits { wall_time: *wall_time, processes: None, memory: None, tmp_size: None }
+        }
+    }
+}
+
+/// Who hears of calls and, under Landlock, makes some.
+pub(super) fn listening(plan: &Plan, place: &Place) -> Result<Option<(Listener, Telling)>, Error> {
+    let deputy = match plan {
+        Plan::Landlock(plan) => plan.deputy.as_ref(),
+        _ => None,
+    };
+    match (&place.witness, deputy) {
+        (None, None) => Ok(None),
+        (witness, deputy) => notify::listen(witness.as_ref(), deputy).map(Some),
+    }
+}
