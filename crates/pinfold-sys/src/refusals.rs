@@ -12,7 +12,7 @@ const MOST_WAITING: usize = 10_000;
 /// The attempt that a line of `log stream --style ndjson` tells of; none when it tells of
 /// none, or of an operation that no rule of a profile is about.
 pub(crate) fn attempt(line: &str) -> Option<Attempt> {
-    let message = member(line, "\"eventMessage\"")?;
+    let message = member(line, "eventMessage")?;
     // `Sandbox: NAME(PID) deny(N) OPERATION TARGET`; the name can hold anything, a
     // bracket too, so the last one before the verdict counts.
     let (process, refusal) = message.strip_prefix("Sandbox: ")?.split_once(" deny(")?;
@@ -59,10 +59,31 @@ fn destination(target: &str) -> Option<What> {
     Some(What::Address { address, datagrams: false })
 }
 
-/// The text that follows a name in an object of JSON, wherever that stands.
+/// The text of a member of an object of JSON: of the object itself, and of no text in it
+/// that looks like one.
 fn member(line: &str, name: &str) -> Option<String> {
-    let after = line.get(line.find(name)? + name.len()..)?.trim_start().strip_prefix(':')?;
-    let mut characters = after.trim_start().strip_prefix('"')?.chars();
+    let mut characters = line.chars();
+    let (mut depth, mut key) = (0, None);
+    loop {
+        match characters.next()? {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            ',' => key = None,
+            '"' => {
+                let text = rest_of_text(&mut characters)?;
+                match &key {
+                    Some(key) if depth == 1 && key == name => return Some(text),
+                    Some(_) => {}
+                    None => key = Some(text),
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A text of JSON, after its first quote.
+fn rest_of_text(characters: &mut std::str::Chars<'_>) -> Option<String> {
     let mut text = String::new();
     loop {
         match characters.next()? {
@@ -190,6 +211,8 @@ mod tests {
             let expected = expected.map(|(process, what)| Attempt { what, process, mark: 0 });
             assert_eq!(attempt(&line(message)), expected, "{message}");
         }
+        let inside = r#"{"a":"\"eventMessage\":\"Sandbox: a(5) deny(1) file-read-data /x\"","b":{"eventMessage":"Sandbox: a(5) deny(1) file-read-data /x"}}"#;
+        assert_eq!(attempt(inside), None, "only the object's own member counts");
         assert_eq!(attempt("Filtering the log data using \"...\""), None);
         assert_eq!(attempt("{\"eventMessage\":\"Sandbox: a(5) deny(1) file"), None);
     }

@@ -6,10 +6,11 @@ pub mod facts;
 mod listen;
 pub mod plan;
 mod run;
+pub mod view;
 mod watchdog;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::{neighbour, open_as_many_as_allowed, session, socket, terminal, view};
+pub use crate::portable::{neighbour, open_as_many_as_allowed, session, socket, terminal};
 pub use doctor::doctor;
 pub use run::{door, run};
 

@@ -23,10 +23,13 @@ pub fn network(plan: &Plan) -> Network {
     }
 }
 
-/// The ports at which every connection comes to the proxy, when commands have a
-/// network of their own: they have the host's.
-pub fn captured(_plan: &Plan) -> Option<&[u16]> {
-    None
+/// The ports at which every connection comes to the proxy: none is captured, and what a
+/// sandbox refuses is told; nothing when nothing is refused.
+pub fn captured(plan: &Plan) -> Option<&[u16]> {
+    match plan {
+        Plan::Seatbelt(_) => Some(&[]),
+        Plan::Unconfined(_) => None,
+    }
 }
 
 /// Whether the host may close the mechanism of a plan and leave another: there is

@@ -20,7 +20,7 @@ use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 pub(super) const SANDBOX_EXEC: &str = "/usr/bin/sandbox-exec";
 
 /// Signals that reach the command when they are sent to this process.
-const PASSED_ON: [i32; 8] = [
+const PASSED_ON: [i32; 9] = [
     libc::SIGTERM,
     libc::SIGHUP,
     libc::SIGUSR1,
@@ -29,11 +29,12 @@ const PASSED_ON: [i32; 8] = [
     libc::SIGINT,
     libc::SIGQUIT,
     libc::SIGWINCH,
+    libc::SIGTSTP,
 ];
 
 /// Those of them that a terminal sends to the command as well, when that is in the group
 /// of this process. Who sent a signal cannot be asked here.
-const OF_TERMINALS: [i32; 3] = [libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH];
+const OF_TERMINALS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH, libc::SIGTSTP];
 
 /// How often what is left of a command is looked for, at most.
 const ROUNDS: usize = 1000;

@@ -7,7 +7,6 @@ pub mod neighbour;
 pub mod session;
 pub mod socket;
 pub mod terminal;
-pub mod view;
 
 pub use glob::matches as glob_matches;
 

@@ -56,6 +56,7 @@ const BASE: &str = r#"(version 1)
 (allow process-info* (target same-sandbox))
 (allow sysctl-read)
 (allow pseudo-tty)
+(allow file-ioctl (literal "/dev/tty") (regex #"^/dev/ttys[0-9]+$"))
 (allow mach-lookup
   (global-name "com.apple.system.opendirectoryd.libinfo")
   (global-name "com.apple.system.logger")

@@ -2,8 +2,8 @@
 
 use pinfold_policy::path::AbsPath;
 
-use super::Never;
 use crate::name;
+use crate::portable::Never;
 pub use crate::seam::Kind;
 
 /// The root directory of a process: there is none to be had.
