@@ -21,22 +21,10 @@ use world::World;
 /// Says to the program of these tests, inside, that it is the racer.
 const RACER: &str = "PINFOLD_TEST_RACER";
 
-const GAPS: [&str; 9] = [
-    "attributes",
-    "entries",
-    "existence",
-    "loopback",
-    "private-directory",
-    "processes-visible",
-    "shared-memory",
-    "survivors",
-    "unix-sockets",
-];
-
 /// The arguments of a run under the mechanism.
 fn run<'a>(more: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec!["run", "-c", "linux.mechanism=\"landlock\""];
-    GAPS.iter().for_each(|gap| arguments.extend(["--allow-gap", gap]));
+    let mut arguments = vec!["run"];
+    arguments.extend(world::landlock());
     arguments.extend(more);
     arguments.push("--");
     arguments.extend(command);

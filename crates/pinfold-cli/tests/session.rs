@@ -33,24 +33,6 @@ impl Named {
     }
 }
 
-/// The options of a sandbox without namespaces.
-fn landlock() -> Vec<&'static str> {
-    let gaps = [
-        "attributes",
-        "entries",
-        "existence",
-        "loopback",
-        "private-directory",
-        "processes-visible",
-        "shared-memory",
-        "survivors",
-        "unix-sockets",
-    ];
-    let mut options = vec!["-c", "linux.mechanism=\"landlock\""];
-    options.extend(gaps.iter().flat_map(|gap| ["--allow-gap", gap]));
-    options
-}
-
 impl Drop for Named {
     fn drop(&mut self) {
         self.session(&["stop", "work"]);
@@ -157,7 +139,7 @@ fn neither_can_a_command_that_has_no_namespaces_of_its_own() {
         let command = command.args([options, &inside[..]].concat()).env_remove("XDG_RUNTIME_DIR");
         named.world.output(command)
     };
-    let output = run(&[&["run"][..], &landlock()].concat());
+    let output = run(&[&["run"][..], &world::landlock()].concat());
     assert!(!output.stdout.contains("work"), "{}{}", output.stdout, output.stderr);
     // The same without a sandbox reaches it: this test can fail.
     let output = run(&["run", "-p", ":danger-full-access"]);
@@ -166,7 +148,7 @@ fn neither_can_a_command_that_has_no_namespaces_of_its_own() {
 
 #[test]
 fn a_session_without_namespaces_keeps_its_rules_and_ends_with_everything() {
-    let named = Named::start("session-deputy", &landlock());
+    let named = Named::start("session-deputy", &world::landlock());
     named.world.file("kept/x", "x");
     let output =
         named.exec("mkdir d && echo one > d/f && cat d/f; echo x > .envrc; echo x > ../out");

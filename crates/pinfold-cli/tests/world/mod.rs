@@ -5,6 +5,26 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+/// The gaps that the `landlock` mechanism has with every profile.
+const GAPS: [&str; 9] = [
+    "attributes",
+    "entries",
+    "existence",
+    "loopback",
+    "private-directory",
+    "processes-visible",
+    "shared-memory",
+    "survivors",
+    "unix-sockets",
+];
+
+/// The options of a sandbox without namespaces.
+pub(crate) fn landlock() -> Vec<&'static str> {
+    let mut options = vec!["-c", "linux.mechanism=\"landlock\""];
+    options.extend(GAPS.iter().flat_map(|gap| ["--allow-gap", gap]));
+    options
+}
+
 pub(crate) struct World {
     base: PathBuf,
 }
