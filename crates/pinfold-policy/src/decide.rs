@@ -97,14 +97,8 @@ fn deciding_rule<'p>(policy: &'p FsPolicy, path: &AbsPath) -> Option<(usize, &'p
 
 /// The rule for the deepest tree that holds a path.
 fn deepest_tree<'p>(trees: &'p [FsRule], path: &AbsPath) -> Option<(usize, &'p FsRule)> {
-    let tree = |rule: &'p FsRule| match &rule.target {
-        FsTarget::Tree(tree) => Some(tree),
-        FsTarget::Glob(_) => None,
-    };
-    path.ancestors().find_map(|above| {
-        let found = trees.binary_search_by(|rule| tree(rule).cmp(&Some(&above))).ok()?;
-        trees.get(found).map(|rule| (above.depth(), rule))
-    })
+    let found = path.deepest_above(trees, |rule| rule.target.directory())?;
+    Some((found.target.directory().depth(), found))
 }
 
 /// Whether a rule for this path changes nothing there: it may be written, and what is

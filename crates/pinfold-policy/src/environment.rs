@@ -151,8 +151,16 @@ fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     while t < text.len() {
         match pattern.get(p) {
             Some(b'*') => {
-                star = Some((p, t));
                 p += 1;
+                // Nothing before the next byte of the pattern can begin a match.
+                let next = pattern.get(p).filter(|byte| !matches!(byte, b'*' | b'?'));
+                if let Some(next) = next {
+                    match text[t..].iter().position(|byte| byte == next) {
+                        Some(skipped) => t += skipped,
+                        None => return false,
+                    }
+                }
+                star = Some((p - 1, t));
             }
             Some(byte) if *byte == b'?' || *byte == text[t] => {
                 p += 1;
@@ -160,8 +168,7 @@ fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
             }
             _ => match star {
                 Some((at, reached)) => {
-                    star = Some((at, reached + 1));
-                    p = at + 1;
+                    p = at;
                     t = reached + 1;
                 }
                 None => return false,
@@ -169,4 +176,42 @@ fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
         }
     }
     pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a pattern means, the slow way.
+    fn plain(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], _) => text.is_empty(),
+            ([b'*', rest @ ..], _) => (0..=text.len()).any(|skip| plain(rest, &text[skip..])),
+            ([b'?', rest @ ..], [_, after @ ..]) => plain(rest, after),
+            ([byte, rest @ ..], [same, after @ ..]) => byte == same && plain(rest, after),
+            (_, []) => false,
+        }
+    }
+
+    /// All words of at most `length` of these bytes.
+    fn words(bytes: &[u8], length: u32) -> Vec<Vec<u8>> {
+        let letters = bytes.len() + 1;
+        (0..letters.pow(length))
+            .map(|number| {
+                let digits = (0..length).map(|place| number / letters.pow(place) % letters);
+                digits.filter_map(|digit| bytes.get(digit).copied()).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn wildcards_match_as_they_are_defined() {
+        let texts = words(b"ab", 5);
+        for pattern in words(b"a*?b", 4) {
+            for text in &texts {
+                let expected = plain(&pattern, text);
+                assert_eq!(wildcard(&pattern, text), expected, "{pattern:?} on {text:?}");
+            }
+        }
+    }
 }

@@ -122,6 +122,16 @@ pub enum FsTarget {
     Glob(Glob),
 }
 
+impl FsTarget {
+    /// The tree, or the directory that a pattern is matched below.
+    pub fn directory(&self) -> &AbsPath {
+        match self {
+            FsTarget::Tree(path) => path,
+            FsTarget::Glob(glob) => &glob.base,
+        }
+    }
+}
+
 impl fmt::Display for FsTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

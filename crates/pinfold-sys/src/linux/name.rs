@@ -8,10 +8,15 @@ use pinfold_policy::path::AbsPath;
 
 /// A C string. Nothing that comes from a path, an argument or a variable can
 /// hold a NUL; one that did would lose it.
-pub(crate) fn text(bytes: impl Into<Vec<u8>>) -> CString {
-    let mut bytes: Vec<u8> = bytes.into();
-    bytes.retain(|byte| *byte != 0);
-    CString::new(bytes).unwrap_or_default()
+pub(crate) fn text(bytes: impl AsRef<[u8]>) -> CString {
+    let bytes = bytes.as_ref();
+    // With room for the NUL at the end.
+    let mut room = Vec::with_capacity(bytes.len() + 1);
+    room.extend_from_slice(bytes);
+    if room.contains(&0) {
+        room.retain(|byte| *byte != 0);
+    }
+    CString::new(room).unwrap_or_default()
 }
 
 /// C strings for byte strings.

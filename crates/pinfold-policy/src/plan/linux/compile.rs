@@ -80,7 +80,8 @@ impl<'a> Compiler<'a> {
             host,
             points: BTreeMap::new(),
             links: Vec::new(),
-            watches: Vec::new(),
+            // Most rules of a profile name what is not there yet.
+            watches: Vec::with_capacity(profile.filesystem.rules.len()),
             gaps: Vec::new(),
         }
     }

@@ -60,31 +60,29 @@ pub(super) fn facts(
     found
 }
 
-/// Facts for `paths`, all below the existing directory `directory`.
+/// What is asked for under one name of a directory, sorted.
+type Named<'p> = (&'p [u8], &'p [&'p AbsPath]);
+
+/// Facts for `paths`, sorted and all below the existing directory `directory`.
 fn in_directory(directory: &AbsPath, paths: &[&AbsPath], found: &mut BTreeMap<AbsPath, PathFact>) {
-    let mut names: BTreeMap<&[u8], Vec<&AbsPath>> = BTreeMap::new();
-    for path in paths {
-        if let Some(name) = first_name(path, directory) {
-            names.entry(name).or_default().push(path);
-        }
-    }
+    let names: Vec<Named<'_>> = paths
+        .chunk_by(|left, right| first_name(left, directory) == first_name(right, directory))
+        .filter_map(|paths| Some((first_name(paths.first()?, directory)?, paths)))
+        .collect();
     let listing = if names.len() >= WORTH_READING { listing(directory, &names) } else { Ok(None) };
     let Ok(listing) = listing else {
         // A link, or nothing there, or no permission: the slow way knows.
         found.extend(paths.iter().map(|path| ((*path).clone(), alone(path))));
         return;
     };
-    for (name, paths) in names {
+    for (index, (name, paths)) in names.iter().enumerate() {
         let Ok(path) = directory.join(name) else { continue };
-        let kind = match &listing {
-            Some(listing) => match listing.get(name) {
-                None => Err(Errno(libc::ENOENT)),
-                Some(Kind::Unknown) => kind_of(&path),
-                Some(kind) => Ok(*kind),
-            },
-            None => kind_of(&path),
+        let kind = match listing.as_ref().map(|listing| listing[index]) {
+            Some(None) => Err(Errno(libc::ENOENT)),
+            None | Some(Some(Kind::Unknown)) => kind_of(&path),
+            Some(Some(kind)) => Ok(kind),
         };
-        of_name(&path, kind, (directory, &paths), found);
+        of_name(&path, kind, (directory, paths), found);
     }
 }
 
@@ -95,13 +93,14 @@ fn of_name(
     (directory, paths): (&AbsPath, &[&AbsPath]),
     found: &mut BTreeMap<AbsPath, PathFact>,
 ) {
-    let missing = PathKind::Missing { nearest: directory.clone() };
+    let missing = || PathKind::Missing { nearest: directory.clone() };
     let same = |kind: PathKind, path: &AbsPath| PathFact { kind, real: path.clone() };
-    let (here, below): (Vec<&AbsPath>, Vec<&AbsPath>) =
-        paths.iter().partition(|asked| **asked == path);
+    // What is sorted begins with the name itself.
+    let here = paths.first().is_some_and(|asked| *asked == path);
+    let below = &paths[usize::from(here)..];
     let fact = match kind {
         Err(Errno(libc::ENOENT)) => {
-            let all = paths.iter().map(|asked| ((*asked).clone(), same(missing.clone(), asked)));
+            let all = paths.iter().map(|asked| ((*asked).clone(), same(missing(), asked)));
             found.extend(all);
             return;
         }
@@ -113,7 +112,7 @@ fn of_name(
         }
         Ok(Kind::Directory) => {
             if !below.is_empty() {
-                in_directory(path, &below, found);
+                in_directory(path, below, found);
             }
             same(PathKind::Directory, path)
         }
@@ -123,28 +122,25 @@ fn of_name(
         }
         Ok(kind) => {
             // Nothing can be below a file; it would have to be replaced first.
-            let nothing =
-                below.iter().map(|asked| ((*asked).clone(), same(missing.clone(), asked)));
+            let nothing = below.iter().map(|asked| ((*asked).clone(), same(missing(), asked)));
             found.extend(nothing);
             same(plain(kind), path)
         }
     };
-    if !here.is_empty() {
+    if here {
         found.insert(path.clone(), fact);
     }
 }
 
-/// The entries of a directory that are asked for, when one piece holds all of it.
-fn listing(
-    directory: &AbsPath,
-    names: &BTreeMap<&[u8], Vec<&AbsPath>>,
-) -> Result<Option<BTreeMap<Vec<u8>, Kind>>, Errno> {
+/// What the names are that are asked for in a directory, when one piece holds all of
+/// it; nothing for a name that is not there.
+fn listing(directory: &AbsPath, names: &[Named<'_>]) -> Result<Option<Vec<Option<Kind>>>, Errno> {
     let open = Directory::open(&c_path(directory))?;
     let mut buffer = vec![0; PIECE];
-    let mut listing = BTreeMap::new();
+    let mut listing = vec![None; names.len()];
     let mut keep = |name: &[u8], kind: Kind| {
-        if names.contains_key(name) {
-            listing.insert(name.to_vec(), kind);
+        if let Ok(index) = names.binary_search_by(|(asked, _)| (*asked).cmp(name)) {
+            listing[index] = Some(kind);
         }
     };
     open.read(&mut buffer, &mut keep)?;

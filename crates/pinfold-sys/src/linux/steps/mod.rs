@@ -463,7 +463,7 @@ enum Moment {
     AfterSeal,
 }
 
-fn bind(from: CString, to: impl Into<Vec<u8>>) -> Step {
+fn bind(from: CString, to: impl AsRef<[u8]>) -> Step {
     Step::Bind { from, to: text(to), need: IfPresent }
 }
 
