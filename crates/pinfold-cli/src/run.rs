@@ -111,7 +111,10 @@ fn go(
     if let Some(document) = document {
         document.write(&json::outcome(sandbox.profile(), command, (&outcome, duration)))?;
     }
-    Ok(status(&outcome))
+    let status = status(&outcome);
+    // The process ends now; to take a plan apart before that would only take time.
+    std::mem::forget((sandbox, outcome));
+    Ok(status)
 }
 
 pub(crate) fn status(outcome: &Outcome) -> i32 {

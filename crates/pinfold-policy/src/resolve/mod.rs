@@ -26,7 +26,7 @@ use crate::host::System;
 use crate::origin::Origin;
 use crate::path::{AbsPath, Quoted};
 use crate::profile::{
-    Access, Confinement, Directories, FsPolicy, MechanismChoice, Profile, SocketRule,
+    Access, Confinement, Directories, FsPolicy, FsRule, MechanismChoice, Profile, SocketRule,
 };
 use crate::repository::Repository;
 
@@ -228,7 +228,7 @@ fn draft(
             tmpdir: context.tmpdir.clone(),
         },
         filesystem: FsPolicy {
-            rules: rules.into_values().collect(),
+            rules: with_room(rules),
             private: tables::private(private, context),
             glob_scan_max_depth: last(&chosen.tables, |table| table.glob_scan_max_depth.as_ref())
                 .map(|depth| depth.value),
@@ -246,6 +246,14 @@ fn draft(
             .map(|gap| (gap.value.clone(), gap.place.origin()))
             .collect(),
     }
+}
+
+/// The rules in order, with room for those that are added to every profile.
+fn with_room(rules: rules::Rules) -> Vec<FsRule> {
+    const ADDED: usize = 16;
+    let mut list = Vec::with_capacity(rules.len() + ADDED);
+    list.extend(rules::in_order(rules));
+    list
 }
 
 fn git(chosen: &choose::Chosen) -> Git {
@@ -309,7 +317,7 @@ fn unknown_gap(name: &str) -> String {
 }
 
 /// Adds a rule, in place of one with the same target.
-fn put(filesystem: &mut FsPolicy, rule: crate::profile::FsRule) {
+fn put(filesystem: &mut FsPolicy, rule: FsRule) {
     match filesystem.rules.binary_search_by(|existing| existing.target.cmp(&rule.target)) {
         Ok(index) => filesystem.rules[index] = rule,
         Err(index) => filesystem.rules.insert(index, rule),

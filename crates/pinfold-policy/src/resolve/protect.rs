@@ -169,8 +169,7 @@ fn deeper(rules: &mut Rules, root: &AbsPath, depth: u32) {
     for level in 1..=depth.min(32) {
         let pattern = format!("{}{{{names}}}", "*/".repeat(level as usize)).into_bytes();
         let target = FsTarget::Glob(Glob { base: root.clone(), pattern });
-        let rule = FsRule { target: target.clone(), access: Access::Read, origin: DEFAULT };
-        rules.entry(target).or_insert(rule);
+        rules.entry(target).or_insert((Access::Read, DEFAULT));
     }
 }
 
@@ -181,12 +180,10 @@ fn protect(rules: &mut Rules, directory: &AbsPath, name: &[u8]) {
 }
 
 fn insert(rules: &mut Rules, path: AbsPath, access: Access, origin: Origin) {
-    let target = FsTarget::Tree(path);
-    let rule = FsRule { target: target.clone(), access, origin };
-    rules.entry(target).or_insert(rule);
+    rules.entry(FsTarget::Tree(path)).or_insert((access, origin));
 }
 
 /// What the rules for trees say about a path so far.
 fn written(rules: &Rules, path: &AbsPath) -> Option<Access> {
-    path.ancestors().find_map(|path| rules.get(&FsTarget::Tree(path)).map(|rule| rule.access))
+    path.ancestors().find_map(|path| rules.get(&FsTarget::Tree(path)).map(|said| said.0))
 }

@@ -58,7 +58,7 @@ impl Requirements {
             );
             diagnostics.push(with_place(message, self.table.deny_read.first().map(|at| &at.place)));
         }
-        for rule in denied.into_values() {
+        for rule in rules::in_order(denied) {
             // No more specific rule may open what must stay closed.
             if let crate::profile::FsTarget::Tree(tree) = &rule.target {
                 profile.filesystem.rules.retain(|existing| match &existing.target {

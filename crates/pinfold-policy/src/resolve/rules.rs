@@ -24,7 +24,15 @@ const TOKENS: [&str; 9] = [
 ];
 
 /// Rules by target: a later one for the same target replaces an earlier one.
-pub(super) type Rules = BTreeMap<FsTarget, FsRule>;
+pub(super) type Rules = BTreeMap<FsTarget, Said>;
+
+/// What a rule says about its target, and who says it.
+pub(super) type Said = (Access, Origin);
+
+/// The rules in order.
+pub(super) fn in_order(rules: Rules) -> impl ExactSizeIterator<Item = FsRule> {
+    rules.into_iter().map(|(target, (access, origin))| FsRule { target, access, origin })
+}
 
 /// What a key stands for.
 enum Meaning {
@@ -49,7 +57,7 @@ pub(super) fn add_entries(
                         Some(below) => below.place.origin(),
                         None => entry.key.place.origin(),
                     };
-                    add(rules, FsRule { target, access, origin });
+                    rules.insert(target, (access, origin));
                 }
             }
             Err((place, message, hint)) => {
@@ -61,11 +69,6 @@ pub(super) fn add_entries(
             }
         }
     }
-}
-
-/// Adds one rule.
-pub(super) fn add(rules: &mut Rules, rule: FsRule) {
-    rules.insert(rule.target.clone(), rule);
 }
 
 pub(super) fn access(written: WrittenAccess) -> Access {

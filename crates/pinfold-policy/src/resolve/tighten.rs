@@ -223,7 +223,7 @@ fn filesystem(
         let roots = &profile.directories.workspace_roots;
         let entries = std::slice::from_ref(entry);
         rules::add_entries(&mut added, entries, roots, context, diagnostics);
-        for rule in added.into_values() {
+        for rule in rules::in_order(added) {
             let current = match &rule.target {
                 FsTarget::Tree(path) => decide::access(&profile.filesystem, path).0,
                 // A pattern can match anywhere: only denying is surely less.

@@ -6,12 +6,12 @@ use std::os::unix::ffi::OsStringExt;
 use super::call;
 
 /// Maps the part of the arena that every launch uses with one system call instead
-/// of some twenty page faults. Kernels before 5.14 cannot, and fault as before.
+/// of some forty page faults. Kernels before 5.14 cannot, and fault as before.
 /// For the program's text it does not pay: most of it is not for launches.
 #[doc(hidden)]
 pub fn prefault(arena: &crate::Arena) {
     /// What a launch allocates, rounded up.
-    const ALLOCATED: usize = 96 * 1024;
+    const ALLOCATED: usize = 144 * 1024;
     call::populate(arena.base(), ALLOCATED);
 }
 

@@ -46,7 +46,12 @@ pub fn run(
     };
     if matches!(plan, Plan::Namespaces(plan) if !plan.watches.is_empty()) {
         // What changed after the last look would end this process.
-        [call::DIRECTORY_CHANGED, libc::SIGIO].into_iter().for_each(call::discard_pending);
+        let ours = [call::DIRECTORY_CHANGED, libc::SIGIO];
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let set = ours.iter().fold(0, |set, signal| set | bit(*signal));
+        if call::sigtimedwait(set, Some(now)).is_ok() {
+            ours.into_iter().for_each(call::discard_pending);
+        }
     }
     call::sigprocmask(signals);
     ended

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::landlock::{self, Tree};
+use super::mounts::Mounts;
 use super::{
     Appears, Doors, Filter, Mount, MountAction, MountKind, NamespacePlan, Network, Pattern, Plan,
     Root, Sockets, Watch,
@@ -58,9 +59,9 @@ pub fn compile(profile: &Profile, host: &LinuxHost) -> (Plan, Vec<Gap>) {
 }
 
 /// What is at a point of the tree.
-struct Point {
-    access: Access,
-    kind: MountKind,
+pub(super) struct Point {
+    pub(super) access: Access,
+    pub(super) kind: MountKind,
 }
 
 pub(super) struct Compiler<'a> {
@@ -71,6 +72,11 @@ pub(super) struct Compiler<'a> {
     links: Vec<AbsPath>,
     watches: Vec<Watch>,
     gaps: Vec<Gap>,
+    /// Whether a pattern can win over the rule for exactly this path.
+    has_patterns: bool,
+    /// The directory that something was missing in last, and the access there: one
+    /// directory lacks most of what a list of names has.
+    around_missing: Option<(AbsPath, Access)>,
 }
 
 impl<'a> Compiler<'a> {
@@ -83,6 +89,12 @@ impl<'a> Compiler<'a> {
             // Most rules of a profile name what is not there yet.
             watches: Vec::with_capacity(profile.filesystem.rules.len()),
             gaps: Vec::new(),
+            // Patterns come last.
+            has_patterns: matches!(
+                profile.filesystem.rules.last(),
+                Some(FsRule { target: FsTarget::Glob(_), .. })
+            ),
+            around_missing: None,
         }
     }
 
@@ -133,7 +145,7 @@ impl<'a> Compiler<'a> {
         }
         // A pattern may match the same path and win, and what is private is not
         // the host's to replace.
-        if self.access(path) != rule.access || self.hidden(path) {
+        if self.has_patterns && self.access(path) != rule.access || self.hidden(path) {
             return;
         }
         // The path under its other name, when a directory above is a link.
@@ -182,7 +194,11 @@ impl<'a> Compiler<'a> {
         if self.hidden(nearest) {
             return;
         }
-        let around = self.access(nearest);
+        let around = match &self.around_missing {
+            Some((known, access)) if known == nearest => *access,
+            _ => self.access(nearest),
+        };
+        self.around_missing = Some((nearest.clone(), around));
         let appears = match (rule.access, around) {
             (Access::Deny, Access::Read | Access::Write) => Appears::Mask,
             (Access::Read, Access::Write) => Appears::TakeAway,
@@ -347,107 +363,6 @@ impl<'a> Compiler<'a> {
             })
             .collect()
     }
-}
-
-/// Mounts as they are placed, from the root down.
-struct Mounts {
-    base: Access,
-    list: BTreeMap<AbsPath, Mount>,
-    private: Vec<AbsPath>,
-}
-
-impl Mounts {
-    fn new(base: Access) -> Mounts {
-        let mut list = BTreeMap::new();
-        if base == Access::Write {
-            put(&mut list, AbsPath::root(), MountKind::Directory, MountAction::Write);
-        }
-        Mounts { base, list, private: Vec::new() }
-    }
-
-    /// The access at `path` from what is placed above it.
-    fn around(&self, path: &AbsPath) -> Access {
-        let above = path.ancestors().skip(1).find_map(|above| {
-            if self.private.contains(&above) {
-                return Some(Access::Deny);
-            }
-            self.list.get(&above).and_then(|mount| match mount.action {
-                MountAction::Write => Some(Access::Write),
-                MountAction::Read => Some(Access::Read),
-                MountAction::Mask => Some(Access::Deny),
-                _ => None,
-            })
-        });
-        above.unwrap_or(self.base)
-    }
-
-    /// Whether `path` itself lies in something writable of the host.
-    fn written(&self, path: &AbsPath) -> bool {
-        match self.list.get(path).map(|mount| &mount.action) {
-            Some(MountAction::Write | MountAction::Pin) => true,
-            Some(_) => false,
-            None => self.around(path) == Access::Write,
-        }
-    }
-
-    fn place(&mut self, path: &AbsPath, point: &Point) {
-        if self.private.contains(path) {
-            return;
-        }
-        let around = self.around(path);
-        if around == point.access {
-            return;
-        }
-        if around == Access::Write {
-            self.pin_above(path, false);
-        }
-        let action = match point.access {
-            Access::Deny => MountAction::Mask,
-            Access::Read => MountAction::Read,
-            Access::Write => MountAction::Write,
-        };
-        put(&mut self.list, path.clone(), point.kind, action);
-    }
-
-    /// Mounts a link on itself, where something could replace it.
-    fn pin_link(&mut self, link: &AbsPath) {
-        if self.around(link) == Access::Write {
-            self.pin_above(link, false);
-            put(&mut self.list, link.clone(), MountKind::Link, MountAction::Read);
-        }
-    }
-
-    /// Pins every directory between `path` and the writable tree it lies in.
-    fn pin_above(&mut self, path: &AbsPath, itself: bool) {
-        let mut pins = Vec::new();
-        for above in path.ancestors().skip(usize::from(!itself)) {
-            match self.list.get(&above).map(|mount| &mount.action) {
-                Some(MountAction::Pin) => continue,
-                Some(_) => break,
-                None if above.is_root() => break,
-                None if self.around(&above) != Access::Write => break,
-                None => pins.push(above),
-            }
-        }
-        for pin in pins {
-            put(&mut self.list, pin, MountKind::Directory, MountAction::Pin);
-        }
-    }
-
-    fn finish(mut self) -> Vec<Mount> {
-        for path in std::mem::take(&mut self.private) {
-            // Else the command could move it away and put anything in its place.
-            if self.around(&path) == Access::Write {
-                self.pin_above(&path, false);
-            }
-            put(&mut self.list, path, MountKind::Directory, MountAction::Private);
-        }
-        self.list.into_values().collect()
-    }
-}
-
-fn put(list: &mut BTreeMap<AbsPath, Mount>, path: AbsPath, kind: MountKind, action: MountAction) {
-    list.insert(path.clone(), Mount { path, kind, action });
 }
 
 /// The ports that a proxy has to listen on, when there are host rules.

@@ -6,6 +6,7 @@ mod deputy;
 mod gaps;
 mod interest;
 mod landlock;
+mod mounts;
 
 pub use compile::{PROXY_PORT, compile};
 pub use deputy::{Deputy, Judge};

@@ -29,12 +29,12 @@ pub(super) fn facts(
     starts: &[&AbsPath],
     known: Option<&AbsPath>,
 ) -> BTreeMap<AbsPath, PathFact> {
-    let mut found = BTreeMap::new();
+    let mut found = Found { list: Vec::with_capacity(paths.len()), buffer: Vec::new() };
     let mut grouped: BTreeMap<&AbsPath, Vec<&AbsPath>> = BTreeMap::new();
     for path in paths {
         if known == Some(path) {
             let fact = PathFact { kind: PathKind::Directory, real: path.clone() };
-            found.insert(path.clone(), fact);
+            found.list.push((path.clone(), fact));
             continue;
         }
         let start = starts
@@ -43,9 +43,7 @@ pub(super) fn facts(
             .max_by_key(|start| start.as_bytes().len());
         match start {
             Some(start) => grouped.entry(start).or_default().push(path),
-            None => {
-                found.insert(path.clone(), alone(path));
-            }
+            None => found.list.push((path.clone(), alone(path))),
         }
     }
     for (start, below) in grouped {
@@ -54,25 +52,35 @@ pub(super) fn facts(
         if certain || real(start).as_ref() == Some(start) {
             in_directory(start, &below, &mut found);
         } else {
-            found.extend(below.iter().map(|path| ((*path).clone(), alone(path))));
+            found.list.extend(below.iter().map(|path| ((*path).clone(), alone(path))));
         }
     }
-    found
+    // Nearly in order, so that this takes one look at each.
+    found.list.into_iter().collect()
+}
+
+/// Facts as they are found, and room to read directories in.
+struct Found {
+    list: Vec<(AbsPath, PathFact)>,
+    buffer: Vec<u8>,
 }
 
 /// What is asked for under one name of a directory, sorted.
 type Named<'p> = (&'p [u8], &'p [&'p AbsPath]);
 
 /// Facts for `paths`, sorted and all below the existing directory `directory`.
-fn in_directory(directory: &AbsPath, paths: &[&AbsPath], found: &mut BTreeMap<AbsPath, PathFact>) {
+fn in_directory(directory: &AbsPath, paths: &[&AbsPath], found: &mut Found) {
     let names: Vec<Named<'_>> = paths
         .chunk_by(|left, right| first_name(left, directory) == first_name(right, directory))
         .filter_map(|paths| Some((first_name(paths.first()?, directory)?, paths)))
         .collect();
-    let listing = if names.len() >= WORTH_READING { listing(directory, &names) } else { Ok(None) };
+    let listing = match names.len() {
+        WORTH_READING.. => listing(directory, &names, &mut found.buffer),
+        _ => Ok(None),
+    };
     let Ok(listing) = listing else {
         // A link, or nothing there, or no permission: the slow way knows.
-        found.extend(paths.iter().map(|path| ((*path).clone(), alone(path))));
+        found.list.extend(paths.iter().map(|path| ((*path).clone(), alone(path))));
         return;
     };
     for (index, (name, paths)) in names.iter().enumerate() {
@@ -91,7 +99,7 @@ fn of_name(
     path: &AbsPath,
     kind: Result<Kind, Errno>,
     (directory, paths): (&AbsPath, &[&AbsPath]),
-    found: &mut BTreeMap<AbsPath, PathFact>,
+    found: &mut Found,
 ) {
     let missing = || PathKind::Missing { nearest: directory.clone() };
     let same = |kind: PathKind, path: &AbsPath| PathFact { kind, real: path.clone() };
@@ -101,13 +109,13 @@ fn of_name(
     let fact = match kind {
         Err(Errno(libc::ENOENT)) => {
             let all = paths.iter().map(|asked| ((*asked).clone(), same(missing(), asked)));
-            found.extend(all);
+            found.list.extend(all);
             return;
         }
         Err(_) => {
             let all =
                 below.iter().map(|asked| ((*asked).clone(), same(PathKind::Unreadable, asked)));
-            found.extend(all);
+            found.list.extend(all);
             same(PathKind::Unreadable, path)
         }
         Ok(Kind::Directory) => {
@@ -117,34 +125,40 @@ fn of_name(
             same(PathKind::Directory, path)
         }
         Ok(Kind::Link) => {
-            found.extend(below.iter().map(|path| ((*path).clone(), alone(path))));
+            found.list.extend(below.iter().map(|path| ((*path).clone(), alone(path))));
             same(link(path), path)
         }
         Ok(kind) => {
             // Nothing can be below a file; it would have to be replaced first.
             let nothing = below.iter().map(|asked| ((*asked).clone(), same(missing(), asked)));
-            found.extend(nothing);
+            found.list.extend(nothing);
             same(plain(kind), path)
         }
     };
     if here {
-        found.insert(path.clone(), fact);
+        found.list.push((path.clone(), fact));
     }
 }
 
 /// What the names are that are asked for in a directory, when one piece holds all of
 /// it; nothing for a name that is not there.
-fn listing(directory: &AbsPath, names: &[Named<'_>]) -> Result<Option<Vec<Option<Kind>>>, Errno> {
+fn listing(
+    directory: &AbsPath,
+    names: &[Named<'_>],
+    buffer: &mut Vec<u8>,
+) -> Result<Option<Vec<Option<Kind>>>, Errno> {
     let open = Directory::open(&c_path(directory))?;
-    let mut buffer = vec![0; PIECE];
+    if buffer.is_empty() {
+        *buffer = vec![0; PIECE];
+    }
     let mut listing = vec![None; names.len()];
     let mut keep = |name: &[u8], kind: Kind| {
         if let Ok(index) = names.binary_search_by(|(asked, _)| (*asked).cmp(name)) {
             listing[index] = Some(kind);
         }
     };
-    open.read(&mut buffer, &mut keep)?;
-    let more = open.read(&mut buffer, &mut keep)?;
+    open.read(buffer, &mut keep)?;
+    let more = open.read(buffer, &mut keep)?;
     Ok((!more).then_some(listing))
 }
 
