@@ -10,7 +10,7 @@ use pinfold::policy::profile::Access;
 use pinfold::policy::resolve::{FlagRule, Front, Request};
 use pinfold::{
     Appeared, Caller, DenialOptions, Denials, Exceeded, Handling, Level, NetworkOptions, Options,
-    Outcome, Sandbox,
+    Outcome, Sandbox, head_start,
 };
 use pinfold_sys::{name, places};
 
@@ -83,6 +83,8 @@ fn go(
     command: &[OsString],
 ) -> Result<i32, Failure> {
     let document = parsed.last("json").map(Document::open).transpose()?;
+    // Both go on at the same time.
+    let head_start = head_start(options);
     let run = || {
         let sandbox = Sandbox::open(caller, options)?;
         if parsed.has("verbose") {
@@ -92,7 +94,7 @@ fn go(
             report_unused(&options.request.allowed_gaps, &sandbox);
         }
         let began = document.is_some().then(Instant::now);
-        let outcome = sandbox.run(command)?;
+        let outcome = sandbox.run_with(command, head_start)?;
         Ok((sandbox, outcome, began.map_or(Duration::ZERO, |began| began.elapsed())))
     };
     let (sandbox, outcome, duration) = match run() {

@@ -12,11 +12,8 @@ const PINFOLD: &str = env!("CARGO_BIN_EXE_pinfold");
 /// where this host cannot make it up, which is said.
 fn on(host: &str, world: &World, arguments: &str) -> Option<(i32, String)> {
     let made_up = match host {
-        "no user namespaces" => {
-            format!(
-                "unshare -Ur sh -c 'echo 0 >/proc/sys/user/max_user_namespaces && echo made; exec {PINFOLD} {arguments}'"
-            )
-        }
+        "no user namespaces" => without("user", arguments),
+        "no network namespaces" => without("net", arguments),
         "no /proc" => {
             format!(
                 "unshare -Urm sh -c 'mount -t tmpfs none /proc && echo made; exec {PINFOLD} {arguments}'"
@@ -32,6 +29,12 @@ fn on(host: &str, world: &World, arguments: &str) -> Option<(i32, String)> {
         return None;
     }
     Some((output.status, output.stdout + &output.stderr))
+}
+
+/// The script for a host without one kind of namespaces.
+fn without(kind: &str, arguments: &str) -> String {
+    let bound = format!("/proc/sys/user/max_{kind}_namespaces");
+    format!("unshare -Ur sh -c 'echo 0 >{bound} && echo made; exec {PINFOLD} {arguments}'")
 }
 
 /// A sandbox in which the tests' own program is there, wherever it was built.
@@ -50,6 +53,14 @@ fn doctor_names_the_cause_of_what_is_missing() {
                 "ok      system-call filter: works",
                 "missing all together: ",
             ][..],
+        ),
+        (
+            "no network namespaces",
+            &[
+                "ok      user namespace: works",
+                "missing network namespace: no space left on device: ",
+                "missing all together: cannot create namespaces: ",
+            ],
         ),
         (
             "no /proc",
@@ -84,7 +95,7 @@ fn run_takes_landlock_where_namespaces_are_closed_and_names_every_gap() {
                 shared-memory survivors unix-sockets landlock-version";
     let allowed: String =
         gaps.split_whitespace().map(|gap| format!(" --allow-gap {gap}")).collect();
-    for host in ["no user namespaces", "a filter"] {
+    for host in ["no user namespaces", "no network namespaces", "a filter"] {
         let Some((status, text)) = on(host, &world, "run true") else { continue };
         assert_eq!(status, 125, "{host}\n{text}");
         for line in ["error: cannot enforce ", "--allow-gap survivors", "pinfold doctor"] {

@@ -84,7 +84,7 @@ pub fn learn(permissive: &Sandbox, base: &Sandbox, command: &[OsString]) -> Resu
             locked(&noted).hosts.extend(rule_text(&request.host, request.port));
         }
     });
-    let outcome = permissive.attempt(command, Some((witness, observer)))?;
+    let outcome = permissive.attempt(command, None, Some((witness, observer)))?;
     let Seen { files, hosts, failed, .. } = std::mem::take(&mut *locked(&seen));
     if let Some(error) = failed {
         return Err(Error::Launch(error));

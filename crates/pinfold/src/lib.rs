@@ -37,8 +37,10 @@ pub use learn::{Learned, learn};
 pub use pinfold_egress::{Answer, Decider, Event, Observer, Question, Remember, Report};
 pub use pinfold_policy as policy;
 pub use pinfold_policy::denial::{Allow, Attempted, Denial, Target};
-pub use pinfold_sys::{Appeared, Closed, Ended, Exceeded, Handling, Level, Size, Status, Usage};
-pub use sandbox::{NetworkOptions, Options, Outcome, Sandbox};
+pub use pinfold_sys::{
+    Appeared, Closed, Ended, Exceeded, Handling, HeadStart, Level, Size, Status, Usage,
+};
+pub use sandbox::{NetworkOptions, Options, Outcome, Sandbox, head_start};
 pub use session::{
     CHUNK, DRAIN, Outputs, Process, Session, SessionOutcome, Spawned, Start, Stdio, Stream,
 };

@@ -13,9 +13,9 @@ use pinfold_policy::environment;
 use pinfold_policy::gap::Gap;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::{Access, MechanismChoice, NetAccess, Profile};
-use pinfold_policy::resolve::{Context, OWN, Request, prepare};
+use pinfold_policy::resolve::{Context, OWN, Request, builtin, prepare};
 use pinfold_sys::plan::{self, Plan};
-use pinfold_sys::{Ended, Launch, Network, Witness, files, name, places};
+use pinfold_sys::{Ended, HeadStart, Launch, Network, Witness, files, name, places};
 
 use crate::denials::{DenialOptions, Denials, Keep, Recorder};
 use crate::layers::Sources;
@@ -156,10 +156,22 @@ impl Sandbox {
     /// When there are gaps that nobody allowed, or the command could not be
     /// started. Then nothing has been run.
     pub fn run(&self, command: &[OsString]) -> Result<Outcome, Error> {
-        match self.attempt(command, None) {
+        self.run_with(command, None)
+    }
+
+    /// The same with what [`head_start`] has begun.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::run`].
+    pub fn run_with(
+        &self,
+        command: &[OsString],
+        head_start: Option<HeadStart>,
+    ) -> Result<Outcome, Error> {
+        match self.attempt(command, head_start, None) {
             Err(Error::Launch(why)) if why.is_for_good() && self.may_change() => {
                 match self.with_fallback(&why) {
-                    Some(sandbox) => sandbox.attempt(command, None),
+                    Some(sandbox) => sandbox.attempt(command, None, None),
                     None => Err(Error::Launch(why)),
                 }
             }
@@ -206,10 +218,11 @@ impl Sandbox {
     pub(crate) fn attempt(
         &self,
         command: &[OsString],
+        head_start: Option<HeadStart>,
         other: Option<(Witness, Observer)>,
     ) -> Result<Outcome, Error> {
         if let Some(made) = self.with_own_directories() {
-            return made.attempt(command, other);
+            return made.attempt(command, head_start, other);
         }
         self.check_gaps()?;
         let recorder = if other.is_none() { self.recorder(Keep::First) } else { None };
@@ -232,7 +245,7 @@ impl Sandbox {
             door,
         };
         let mut proxy = Ok(None);
-        let ended = pinfold_sys::run(&self.plan, &launch, &mut |doors| {
+        let ended = pinfold_sys::run(&self.plan, &launch, head_start, &mut |doors| {
             proxy = self.way_out(doors, (recorder.as_ref(), observer.clone())).map(Some);
             proxy.is_ok()
         });
@@ -330,6 +343,16 @@ fn both(first: Option<Observer>, second: Option<Observer>) -> Option<Observer> {
         })),
         (first, second) => first.or(second),
     }
+}
+
+/// Starts what nearly every sandbox needs, before the profile is known, unless these
+/// options rule it out. It prepares itself while the profile is read, and is meant for
+/// [`Sandbox::run_with`] in the same thread; dropping it ends it.
+pub fn head_start(options: &Options) -> Option<HeadStart> {
+    let Request { profile, hosts, .. } = &options.request;
+    let unconfined = profile.as_deref() == Some(builtin::DANGER);
+    let open = hosts.iter().any(|rule| matches!(rule.as_str(), "on" | "open"));
+    if unconfined || open { None } else { HeadStart::begin() }
 }
 
 /// The profile that applies to a caller.

@@ -199,7 +199,7 @@ fn start(
     // suspended until that has called `execve` (CLONE_VFORK); `become_command`
     // calls only the `call` module.
     let started = unsafe {
-        call::clone_sharing_memory(become_command, task.stacks.upper(), flags, argument, &mut pidfd)
+        call::clone_sharing_memory(become_command, task.stack.upper(), flags, argument, &mut pidfd)
     };
     if spawn.terminal.is_some() {
         call::close(standard[0]);

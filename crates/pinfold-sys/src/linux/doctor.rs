@@ -70,7 +70,7 @@ fn sandbox() -> Check {
         door: None,
     };
     let plan = Plan::Namespaces(plan(Network::Own));
-    match super::run(&plan, &launch, &mut |_| true) {
+    match super::run(&plan, &launch, None, &mut |_| true) {
         Err(Error::Execute { .. }) | Ok(_) => check(true, String::from("works"), None),
         Err(error) => {
             let code = match &error {

@@ -13,6 +13,7 @@ use pinfold_policy::plan::linux::Doors;
 
 use super::call::{self, Stack};
 use super::command::Command;
+use super::head_start::Beginning;
 use super::perform::{self, Masks, Slots};
 use super::raw::Errno;
 use super::shared::{Report, Request, Stage};
@@ -25,11 +26,8 @@ pub(crate) const WAKING: u64 = bit(libc::SIGCHLD) | bit(libc::SIGUSR1);
 
 /// Everything the first process and the command need, worked out beforehand.
 pub(crate) struct Task {
-    /// `uid uid 1`, and the same for the group.
-    pub(crate) identity: [CString; 2],
     pub(crate) steps: Steps,
     pub(crate) slots: Vec<AtomicI32>,
-    pub(crate) own_network: bool,
     pub(crate) directory: CString,
     /// What to run; nothing in a session, whose commands come over `channel`.
     pub(crate) command: Option<Command>,
@@ -49,20 +47,28 @@ pub(crate) struct Task {
     pub(crate) stopped: i32,
     pub(crate) report: Report,
     pub(crate) request: Request,
-    /// What the first process runs on, and what the command's runs on until its
-    /// `execve`.
-    pub(crate) stacks: Stack,
+    /// What the command's process runs on until its `execve`: the upper half, where the
+    /// first process runs on the lower.
+    pub(crate) stack: Stack,
 }
 
 pub(crate) const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// Where the first process begins. `argument` is a [`Task`].
+/// Where the first process begins. `argument` is a [`Beginning`].
 pub(crate) extern "C" fn start(argument: *mut c_void) -> i32 {
-    // SAFETY: the supervisor passes a task and keeps it until this process,
-    // which shares its memory, has ended; both only read it or use atomics.
-    let task = unsafe { &*argument.cast::<Task>() };
+    // SAFETY: the supervisor passes this and keeps it until this process, which shares
+    // its memory, has ended; both only read it or use atomics.
+    let beginning = unsafe { &*argument.cast::<Beginning>() };
+    let task = match begin(beginning).and_then(|()| beginning.task()) {
+        Ok(task) => task,
+        Err((stage, error)) => {
+            beginning.report.failed(stage, error);
+            beginning.give_way();
+            call::exit(1);
+        }
+    };
     if let Err((stage, error)) = set_up(task) {
         task.report.failed(stage, error);
         call::exit(1);
@@ -75,27 +81,35 @@ pub(crate) extern "C" fn start(argument: *mut c_void) -> i32 {
     call::exit(0)
 }
 
-fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
+/// What is the same in every sandbox.
+fn begin(beginning: &Beginning) -> Result<(), (Stage, Errno)> {
     let at = |stage: Stage| move |error: Errno| (stage, error);
     // 1. Never outlive the supervisor, not even one that died just now.
     call::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize).map_err(at(Stage::Process))?;
-    let mut polled = [libc::pollfd { fd: task.supervisor, events: libc::POLLIN, revents: 0 }];
+    let mut polled = [libc::pollfd { fd: beginning.supervisor, events: libc::POLLIN, revents: 0 }];
     let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     if call::ppoll(&mut polled, Some(now)) != Ok(0) {
         call::exit(1);
     }
     // 2. Become somebody: the same user and group as outside.
-    identity(&task.identity).map_err(at(Stage::Identity))?;
-    // 3. Files. Modes of mount points must not depend on the caller's umask.
+    identity(&beginning.identity).map_err(at(Stage::Identity))?;
+    // 3. Network.
+    if beginning.own_network {
+        call::unshare(libc::CLONE_NEWNET).map_err(at(Stage::Network))?;
+        call::loopback_up().map_err(at(Stage::Loopback))?;
+    }
+    Ok(())
+}
+
+fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
+    let at = |stage: Stage| move |error: Errno| (stage, error);
+    // 1. Files. Modes of mount points must not depend on the caller's umask.
     let umask = call::umask(0);
     perform::all(&task.steps.list, &task.slots)
         .map_err(|(index, error)| (Stage::Step(index), error))?;
     call::umask(umask);
     call::chdir(&task.directory).map_err(at(Stage::Directory))?;
-    // 4. Network.
-    if task.own_network {
-        call::loopback_up().map_err(at(Stage::Loopback))?;
-    }
+    // 2. The proxy's way into the network.
     if let Some((doors, channel)) = &task.doors {
         let [outer, inner] = *channel;
         // Or the end of the supervisor's would never show.
@@ -108,7 +122,7 @@ fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
         let number = call::number_of(c"/proc/self/ns/mnt").map_err(at(Stage::Process))?;
         mounts.store(number, SeqCst);
     }
-    // 5. Out of reach: nothing of this process can be read, or traced.
+    // 3. Out of reach: nothing of this process can be read, or traced.
     call::prctl(libc::PR_SET_DUMPABLE, 0).map_err(at(Stage::Process))?;
     match &task.command {
         Some(_) => start_command(task).map_err(at(Stage::Process)),
@@ -156,7 +170,7 @@ fn start_command(task: &Task) -> Result<(), Errno> {
     // suspended until that has called `execve` (CLONE_VFORK); `command` calls
     // only the `call` module.
     let process = unsafe {
-        call::clone_sharing_memory(command, task.stacks.upper(), flags, argument, &mut pidfd)
+        call::clone_sharing_memory(command, task.stack.upper(), flags, argument, &mut pidfd)
     }?;
     task.report.started(process);
     Ok(())

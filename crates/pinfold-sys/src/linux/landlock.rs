@@ -1,7 +1,7 @@
 //! The `landlock` mechanism: a direct child that may touch what is listed, and
 //! nothing else. What it leaves in the background ends with it.
 
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 
 use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{Grant, GrantAccess, LandlockPlan, MountKind, Ports};
@@ -93,10 +93,8 @@ pub(crate) fn run(plan: &LandlockPlan, launch: &Launch, signals: u64) -> Result<
 /// The task of the first process of a session, which is confined itself.
 pub(crate) fn first(plan: &LandlockPlan, directory: &AbsPath) -> Result<Task, Error> {
     Ok(Task {
-        identity: [CString::default(), CString::default()],
         steps: Steps { list: Vec::new(), slots: 0, masks: None },
         slots: Vec::new(),
-        own_network: false,
         directory: text(directory.as_bytes()),
         command: None,
         channel: -1,
@@ -108,7 +106,7 @@ pub(crate) fn first(plan: &LandlockPlan, directory: &AbsPath) -> Result<Task, Er
         stopped: -1,
         report: Report::default(),
         request: Request::new(false),
-        stacks: two_stacks()?,
+        stack: two_stacks()?,
     })
 }
 
@@ -142,7 +140,7 @@ pub(crate) fn start_first(task: &Task) -> Result<Process, Error> {
     // SAFETY: only the first process uses this stack; the task, with the stack, lives until the process has been waited
     // for: nothing returns between here and there.
     let process = unsafe {
-        call::clone_sharing_memory(begin, task.stacks.lower(), flags, argument, &mut descriptor)
+        call::clone_sharing_memory(begin, task.stack.lower(), flags, argument, &mut descriptor)
     };
     let number = process.map_err(system("start the first process of the session"))?;
     Ok(Process { number, descriptor })

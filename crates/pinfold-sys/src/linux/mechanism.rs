@@ -5,10 +5,19 @@ use pinfold_policy::plan::linux::{Network, Plan};
 use pinfold_policy::profile::Limits;
 
 use super::command::{Command, Telling};
+use super::head_start::HeadStart;
 use super::init::Task;
 use super::notify::{self, Listener};
 use super::{landlock, namespaces};
 use crate::seam::{Error, Launch, Place};
+
+/// The first process, where it can be started before its task is known.
+pub(super) fn head_start(plan: &Plan) -> Result<Option<HeadStart>, Error> {
+    match plan {
+        Plan::Namespaces(plan) => HeadStart::of(plan.network).map(Some),
+        _ => Ok(None),
+    }
+}
 
 /// The task of the first process, as yet without a channel.
 pub(super) fn first(plan: &Plan, directory: &AbsPath) -> Result<Task, Error> {

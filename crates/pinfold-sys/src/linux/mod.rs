@@ -12,6 +12,7 @@ mod entry;
 pub mod facts;
 mod family;
 mod filter;
+mod head_start;
 mod init;
 mod inotify;
 mod keeper;
@@ -39,5 +40,6 @@ mod watch;
 
 pub use doctor::doctor;
 pub use entry::{command_line, prefault};
+pub use head_start::HeadStart;
 pub use limit::open_as_many_as_allowed;
 pub use supervise::{door, run};

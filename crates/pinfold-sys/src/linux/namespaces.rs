@@ -10,8 +10,9 @@ use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
-use super::command::{Command, Telling, Vector, two_stacks};
-use super::init::{self, Task};
+use super::command::{Command, Telling, Vector, stack};
+use super::head_start::HeadStart;
+use super::init::Task;
 use super::keeper::{CoverInside, Keeper};
 use super::name::{text, texts};
 use super::pattern::{Found, PatternWatcher};
@@ -38,11 +39,17 @@ const SCOPES: u64 = 0b11;
 pub(crate) fn run(
     plan: &NamespacePlan,
     launch: &Launch,
+    head_start: Option<HeadStart>,
     (signals, opened): (u64, &mut dyn FnMut(OpenDoors) -> bool),
 ) -> Result<Ended, Error> {
+    let mut head_start = match head_start.filter(|begun| begun.suits(plan.network)) {
+        Some(begun) => begun,
+        None => HeadStart::of(plan.network)?,
+    };
     let controls_terminal = controlling_terminal();
     let terminal = if controls_terminal { standard_terminal() } else { None };
     let mut task = task(plan, &launch.directory, terminal)?;
+    task.supervisor = head_start.supervisor();
     let mut command = command(plan, launch);
     command.signals = signals;
     command.new_group = !controls_terminal;
@@ -73,10 +80,12 @@ pub(crate) fn run(
         None => None,
     };
     task.doors = plan.doors.clone().zip(channel);
-    let child = start(&task, plan);
+    let child = head_start.give(&task)?;
+    if listening.is_some() || channel.is_some() {
+        head_start.until_taken(child);
+    }
     // Or the end of those inside would never show.
     listening.into_iter().for_each(call::close);
-    let child = child?;
     if let Some([outer, inner]) = channel {
         call::close(inner);
         if doors::received(outer).is_some_and(opened) {
@@ -92,6 +101,7 @@ pub(crate) fn run(
         shares_group: controls_terminal,
     };
     let exceeded = wait(&running, &task, (&mut watcher, &mut patterns), &keeper, (-1, &mut || {}));
+    head_start.tell(&task.report);
     let ended = finish(&task, child, exceeded, &launch.directory).map(|mut ended| {
         let changed = running.pass_on();
         ended.appeared = last_moment(&mut watcher, &mut patterns, &keeper, &changed);
@@ -99,7 +109,7 @@ pub(crate) fn run(
     });
     // What was attempted last is told as well.
     listener.into_iter().for_each(notify::Listener::join);
-    let opened = [signals, task.supervisor, ruleset, task.stopped, child.descriptor];
+    let opened = [signals, ruleset, task.stopped, child.descriptor];
     for descriptor in opened.into_iter().filter(|descriptor| *descriptor >= 0) {
         call::close(descriptor);
     }
@@ -176,38 +186,6 @@ fn cover(running: &Running<'_>, task: &Task, path: &CStr, how: Cover) -> Result<
     task.request.wait()
 }
 
-pub(crate) fn start(task: &Task, plan: &NamespacePlan) -> Result<Process, Error> {
-    let mut flags = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP
-        | libc::CLONE_PIDFD
-        | libc::SIGCHLD;
-    if plan.network == Network::Own {
-        flags |= libc::CLONE_NEWNET;
-    }
-    let argument = std::ptr::from_ref(task).cast_mut().cast();
-    let mut descriptor = -1;
-    // SAFETY: only the first process uses this stack; the task, with the stack, lives until the process has been waited
-    // for: nothing returns between here and there.
-    let process = unsafe {
-        call::clone_sharing_memory(
-            init::start,
-            task.stacks.lower(),
-            flags,
-            argument,
-            &mut descriptor,
-        )
-    }
-    .map_err(|error| Error::Closed {
-        attempted: String::from("create namespaces"),
-        code: error.0,
-    })?;
-    Ok(Process { number: process, descriptor })
-}
-
 /// The task of a first process, as yet without a command.
 pub(crate) fn task(
     plan: &NamespacePlan,
@@ -216,11 +194,8 @@ pub(crate) fn task(
 ) -> Result<Task, Error> {
     let steps = steps::steps(plan, terminal.as_ref());
     let slots = (0..steps.slots).map(|_| AtomicI32::new(-1)).collect();
-    let (user, group) = call::identity();
     Ok(Task {
-        identity: [user, group].map(|id| text(format!("{id} {id} 1"))),
         slots,
-        own_network: plan.network == Network::Own,
         directory: text(directory.as_bytes()),
         command: None,
         channel: -1,
@@ -228,11 +203,11 @@ pub(crate) fn task(
         mounts: None,
         ruleset: -1,
         doors: None,
-        supervisor: call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?,
+        supervisor: -1,
         stopped: -1,
         report: Report::default(),
         request: Request::new(!plan.watches.is_empty() || !plan.patterns.is_empty()),
-        stacks: two_stacks()?,
+        stack: stack()?,
         steps,
     })
 }
@@ -305,6 +280,7 @@ pub(crate) fn failure(
             );
         }
         Stage::Identity => "map the user into a user namespace",
+        Stage::Network => "create namespaces",
         Stage::Loopback => "turn on loopback in a network namespace",
         Stage::Doors => "open the doors of the proxy in a network namespace",
         Stage::Process => "start the first process of the sandbox",
@@ -312,7 +288,9 @@ pub(crate) fn failure(
         Stage::Restrict => "restrict the command",
     };
     match stage {
-        Stage::Identity | Stage::Loopback => Error::Closed { attempted: attempted.into(), code },
+        Stage::Identity | Stage::Network | Stage::Loopback => {
+            Error::Closed { attempted: attempted.into(), code }
+        }
         _ => Error::System { attempted: attempted.into(), code },
     }
 }

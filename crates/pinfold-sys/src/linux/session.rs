@@ -130,7 +130,11 @@ fn supervise(
 ) -> Result<Closed, Error> {
     // Signals are for the other threads.
     call::sigprocmask(!0);
+    let mut head_start = mechanism::head_start(plan)?;
     let mut task = mechanism::first(plan, &place.directory)?;
+    if let Some(begun) = &head_start {
+        task.supervisor = begun.supervisor();
+    }
     let alone = matches!(plan, Plan::Landlock(_));
     let (watches, patterns, doors) = match plan {
         Plan::Namespaces(plan) => (&plan.watches[..], &plan.patterns[..], plan.doors.clone()),
@@ -138,7 +142,7 @@ fn supervise(
     };
     let [outer, inner] = call::socketpair().map_err(system("make a channel"))?.map(owned);
     task.channel = inner.as_raw_fd();
-    let supervisor = owned(task.supervisor);
+    let supervisor = head_start.is_none().then(|| owned(task.supervisor));
     let keeper = Keeper { directory: place.kept.as_ref() };
     let mut watcher = Watcher::start(watches, &keeper, Told::ByDescriptor)
         .map_err(system("watch protected paths"))?;
@@ -156,10 +160,13 @@ fn supervise(
     let listening = telling.as_ref().map(|telling| owned(telling.channel));
     task.telling = listening.as_ref().map_or(-1, AsRawFd::as_raw_fd);
     task.doors = doors.zip(channel.as_ref().map(|pair| pair.each_ref().map(|end| end.as_raw_fd())));
-    let child = match plan {
-        Plan::Namespaces(plan) => namespaces::start(&task, plan),
-        _ => landlock::start_first(&task),
+    let child = match &mut head_start {
+        Some(begun) => begun.give(&task),
+        None => landlock::start_first(&task),
     }?;
+    if let Some(begun) = &mut head_start {
+        begun.until_taken(child);
+    }
     drop((inner, supervisor, listening));
     if let Some([outer, inner]) = channel {
         drop(inner);
@@ -189,6 +196,9 @@ fn supervise(
     };
     let told: (i32, &mut dyn FnMut()) = (link.channel.as_raw_fd(), &mut || link.attend());
     let exceeded = namespaces::wait(&running, &task, (&mut watcher, &mut patterns), &keeper, told);
+    if let Some(begun) = &head_start {
+        begun.tell(&task.report);
+    }
     let ended = namespaces::finish(&task, child, exceeded, &place.directory);
     // What was attempted last is told as well.
     listener.into_iter().for_each(Listener::join);

@@ -19,6 +19,8 @@ pub(crate) enum Stage {
     Step(usize),
     /// The working directory could not be entered.
     Directory,
+    /// There could be no network namespace.
+    Network,
     /// Loopback could not be turned on.
     Loopback,
     /// The doors of a proxy could not be opened.
@@ -43,6 +45,7 @@ impl Stage {
             Stage::Execute => 6,
             Stage::Doors => 7,
             Stage::Standard => 8,
+            Stage::Network => 9,
             Stage::Step(index) => 16 + index as u32,
         }
     }
@@ -59,6 +62,7 @@ impl Stage {
             6 => Stage::Execute,
             7 => Stage::Doors,
             8 => Stage::Standard,
+            9 => Stage::Network,
             code => Stage::Step(code.saturating_sub(16) as usize),
         })
     }

@@ -8,6 +8,7 @@ use pinfold_policy::plan::linux::Plan;
 use pinfold_policy::profile::Limits;
 
 use super::call;
+use super::head_start::HeadStart;
 use super::init::{Task, bit};
 use super::raw::Errno;
 use super::{direct, family, landlock, namespaces};
@@ -27,22 +28,30 @@ const PASSED_ON: [i32; 9] = [
 ];
 
 /// Runs one command under a plan and waits for it. `opened` gets the sockets of
-/// a plan with doors; the command starts when it says that they are served.
+/// a plan with doors; the command starts when it says that they are served. What
+/// `head_start` has begun is used, or ended where the plan needs something else.
 ///
 /// # Errors
 /// Nothing has been run when this returns an error.
 pub fn run(
     plan: &Plan,
     launch: &Launch,
+    head_start: Option<HeadStart>,
     opened: &mut dyn FnMut(OpenDoors) -> bool,
 ) -> Result<Ended, Error> {
     // Nothing may interrupt between here and the loop that handles signals; what
     // is started begins with everything blocked as well.
     let signals = call::sigprocmask(!0);
     let ended = match plan {
-        Plan::Namespaces(plan) => namespaces::run(plan, launch, (signals, opened)),
-        Plan::Unconfined(wall_time) => direct::run(launch, *wall_time, signals),
-        Plan::Landlock(plan) => landlock::run(plan, launch, signals),
+        Plan::Namespaces(plan) => namespaces::run(plan, launch, head_start, (signals, opened)),
+        Plan::Unconfined(wall_time) => {
+            drop(head_start);
+            direct::run(launch, *wall_time, signals)
+        }
+        Plan::Landlock(plan) => {
+            drop(head_start);
+            landlock::run(plan, launch, signals)
+        }
     };
     if matches!(plan, Plan::Namespaces(plan) if !plan.watches.is_empty()) {
         // What changed after the last look would end this process.

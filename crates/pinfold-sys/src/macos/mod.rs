@@ -10,7 +10,9 @@ pub mod view;
 mod watchdog;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::{neighbour, open_as_many_as_allowed, session, socket, terminal};
+pub use crate::portable::{
+    HeadStart, neighbour, open_as_many_as_allowed, session, socket, terminal,
+};
 pub use doctor::doctor;
 pub use run::{door, run};
 

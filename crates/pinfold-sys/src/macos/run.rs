@@ -13,6 +13,7 @@ use super::call::{self, Start, Told, Watched};
 use super::listen::Listener;
 use super::watchdog::Watchdog;
 use crate::plan::Plan;
+use crate::portable::HeadStart;
 use crate::refusals::Sieve;
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 
@@ -48,6 +49,7 @@ const ROUNDS: usize = 1000;
 pub fn run(
     plan: &Plan,
     launch: &Launch,
+    _head_start: Option<HeadStart>,
     opened: &mut dyn FnMut(OpenDoors) -> bool,
 ) -> Result<Ended, Error> {
     let mask = call::block_signals();

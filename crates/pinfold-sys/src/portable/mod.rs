@@ -18,6 +18,17 @@ use crate::seam::Error;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Never {}
 
+/// Nothing of a run can be started here before its plan is known.
+#[derive(Debug)]
+pub enum HeadStart {}
+
+impl HeadStart {
+    /// Never anything.
+    pub fn begin() -> Option<HeadStart> {
+        None
+    }
+}
+
 /// The refusal of sessions.
 pub(crate) fn no_sessions() -> Error {
     Error::Unsupported {

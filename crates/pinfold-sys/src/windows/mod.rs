@@ -15,7 +15,9 @@ pub mod setup;
 pub mod view;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::{neighbour, open_as_many_as_allowed, session, socket, terminal};
+pub use crate::portable::{
+    HeadStart, neighbour, open_as_many_as_allowed, session, socket, terminal,
+};
 pub use doctor::doctor;
 pub use run::{door, run};
 

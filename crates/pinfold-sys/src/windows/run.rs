@@ -23,6 +23,7 @@ use windows_sys::Win32::System::JobObjects::{
 
 use super::call::{self, Descriptor, Desktop, Number, Start, with_nul};
 use super::setup;
+use crate::portable::HeadStart;
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 
 /// How long is waited at once.
@@ -47,6 +48,7 @@ fn system(attempted: &str) -> impl Fn(Number) -> Error + '_ {
 pub fn run(
     plan: &Plan,
     launch: &Launch,
+    _head_start: Option<HeadStart>,
     _opened: &mut dyn FnMut(OpenDoors) -> bool,
 ) -> Result<Ended, Error> {
     let open = |wall_time| Job { processes: None, memory: None, wall_time };

@@ -53,12 +53,6 @@ pub(crate) fn answer_with_descriptor(
     }
 }
 
-/// Gives this thread a working directory and a file mode mask of its own:
-/// `unshare(2)` with `CLONE_FS`.
-pub(crate) fn unshare_directory_and_mask() -> Outcome<()> {
-    numbers(libc::SYS_unshare, [libc::CLONE_FS as usize]).map(drop)
-}
-
 /// `fchdir(2)`.
 pub(crate) fn fchdir(directory: Descriptor) -> Outcome<()> {
     numbers(libc::SYS_fchdir, [flag(directory)]).map(drop)

@@ -206,6 +206,39 @@ pub(crate) fn pidfd_send_signal_to_group(pidfd: Descriptor, signal: i32) -> Outc
     numbers(libc::SYS_pidfd_send_signal, given).map(drop)
 }
 
+/// `unshare(2)`: no longer has what the flags say in common with who started it.
+pub(crate) fn unshare(flags: i32) -> Outcome<()> {
+    numbers(libc::SYS_unshare, [flag(flags)]).map(drop)
+}
+
+/// A bit for each of the first 1,024 processors.
+pub(crate) type Processors = [u64; 16];
+
+/// The processors that a process may run on, `sched_getaffinity(2)`.
+pub(crate) fn affinity(process: i32) -> Outcome<Processors> {
+    let mut processors = Processors::default();
+    let place = std::ptr::from_mut(&mut processors) as usize;
+    let given = [flag(process), size_of::<Processors>(), place];
+    // SAFETY: the kernel writes at most as much as it is told.
+    unsafe { call(libc::SYS_sched_getaffinity, arguments(given)) }?;
+    Ok(processors)
+}
+
+/// `sched_setaffinity(2)`.
+pub(crate) fn set_affinity(process: i32, processors: &Processors) -> Outcome<()> {
+    let given = [flag(process), size_of::<Processors>(), pointer(processors)];
+    reads(libc::SYS_sched_setaffinity, arguments(given)).map(drop)
+}
+
+/// The processor that this thread runs on, `getcpu(2)`.
+pub(crate) fn processor() -> Outcome<usize> {
+    let mut number = 0u32;
+    let given = [std::ptr::from_mut(&mut number) as usize, 0, 0];
+    // SAFETY: the kernel writes one number.
+    unsafe { call(libc::SYS_getcpu, arguments(given)) }?;
+    Ok(number as usize)
+}
+
 /// `pidfd_open(2)`.
 pub(crate) fn pidfd_open(process: i32) -> Outcome<Descriptor> {
     numbers(libc::SYS_pidfd_open, [flag(process), 0]).map(|fd| fd as Descriptor)
@@ -306,8 +339,9 @@ pub(crate) fn loopback_up() -> Outcome<()> {
     let kind = (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as usize;
     let socket = numbers(libc::SYS_socket, [libc::AF_INET as usize, kind, 0])? as Descriptor;
     let given = [flag(socket), libc::SIOCSIFFLAGS as usize, pointer(&request)];
-    // The socket goes when all descriptors of the first process go.
-    reads(libc::SYS_ioctl, arguments(given)).map(drop)
+    let turned_on = reads(libc::SYS_ioctl, arguments(given)).map(drop);
+    super::close(socket);
+    turned_on
 }
 
 /// Replaces the process; returns only when that failed.
@@ -373,7 +407,7 @@ impl Stack {
         StackTop(self.base + STACK)
     }
 
-    /// The top of the upper stack.
+    /// The top of the upper, or only, stack.
     pub(crate) fn upper(&self) -> StackTop {
         StackTop(self.base + self.size)
     }

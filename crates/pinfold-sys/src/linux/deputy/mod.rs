@@ -66,7 +66,7 @@ pub(super) struct Deputy<'d> {
 impl Deputy<'_> {
     /// Prepares this thread.
     pub(super) fn new(judge: Judge<'_>) -> Result<Deputy<'_>, Errno> {
-        call::unshare_directory_and_mask()?;
+        call::unshare(libc::CLONE_FS)?;
         let privileges = call::capabilities()?;
         Ok(Deputy { judge, privileges: Some(privileges).filter(|sets| *sets != [0; 6]) })
     }
