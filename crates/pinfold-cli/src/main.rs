@@ -4,6 +4,7 @@
 mod apply;
 mod arguments;
 mod config_file;
+mod connect;
 mod json;
 mod learn;
 mod manual;
@@ -79,6 +80,7 @@ fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
         "mcp" => mcp::mcp(&parsed),
         "session" => serve::session(&parsed),
         "setup" => setup::setup(&parsed),
+        "connect" => connect::connect(&parsed),
         "completions" => manual::completions(&parsed),
         _ => terminal::print(&manual::page()),
     }

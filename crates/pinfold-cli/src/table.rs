@@ -198,6 +198,15 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        name: "connect",
+        operands: "HOST PORT",
+        most: 2,
+        summary: "Connect to a host through the sandbox's proxy",
+        about: "For programs inside that take a command instead of a proxy, as in\n\
+                ssh -o ProxyCommand='pinfold connect %h %p' HOST",
+        options: &[HELP],
+    },
+    Command {
         name: "trust",
         operands: "[DIR]",
         most: 1,

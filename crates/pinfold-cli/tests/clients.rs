@@ -3,179 +3,10 @@
 //! to one server that stands for all hosts.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+mod internet;
 mod world;
 
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-
-use world::{Output, World};
-
-/// A public address; nothing outside is reached by it, since a test's own network
-/// leads nowhere.
-const ADDRESS: &str = "11.0.0.1";
-
-/// Runs a test in a network of its own; says where that cannot be made.
-fn isolated(test: &str, body: fn(&World, &Internet)) {
-    let world = World::new(test);
-    if std::env::var_os("PINFOLD_OWN_NETWORK").is_some() {
-        let internet = Internet::start(world.home().join("internet"));
-        return body(&world, &internet);
-    }
-    world.file("resolv.conf", &format!("nameserver {ADDRESS}\n"));
-    world.file("hosts", &format!("127.0.0.1 localhost\n{ADDRESS} listed.test other.test\n"));
-    let script = format!(
-        "mount --bind resolv.conf /etc/resolv.conf && mount --bind hosts /etc/hosts && ip link set lo up && ip address add {ADDRESS}/32 dev lo \
-         && echo made && PINFOLD_OWN_NETWORK=1 exec \"$0\" --exact {test} --nocapture"
-    );
-    let program = std::env::current_exe().unwrap();
-    let mut command = world.command("unshare");
-    let output = world.output(command.args(["-Urmn", "sh", "-c", &script]).arg(program));
-    print!("{}", output.stdout);
-    if output.stdout.starts_with("made") {
-        assert_eq!(output.status, 0, "{}", output.stderr);
-    } else {
-        println!("skipped: a network of its own cannot be made: {}", output.stderr);
-    }
-}
-
-/// A server that answers for every host with files from a directory of its name.
-struct Internet {
-    root: PathBuf,
-    hosts: Arc<Mutex<BTreeSet<String>>>,
-}
-
-impl Internet {
-    fn start(root: PathBuf) -> Internet {
-        let listener = TcpListener::bind((ADDRESS, 80)).unwrap();
-        let names = UdpSocket::bind((ADDRESS, 53)).unwrap();
-        std::thread::spawn(move || name_hosts(&names));
-        let hosts = Arc::new(Mutex::new(BTreeSet::new()));
-        let (seen, files) = (hosts.clone(), root.clone());
-        // Ends with the test's process.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (files, seen) = (files.clone(), seen.clone());
-                std::thread::spawn(move || serve(&stream, &files, &seen));
-            }
-        });
-        Internet { root, hosts }
-    }
-
-    /// Makes a file of a host.
-    fn file(&self, path: &str, text: &str) {
-        let path = self.root.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    /// The hosts that were asked for since the last time.
-    fn hosts(&self) -> Vec<String> {
-        std::mem::take(&mut *self.hosts.lock().unwrap()).into_iter().collect()
-    }
-}
-
-/// Says of every name that it has the one address, and no other: RFC 1035.
-fn name_hosts(socket: &UdpSocket) {
-    const FIXED: usize = 12;
-    let mut query = [0; 512];
-    while let Ok((length, from)) = socket.recv_from(&mut query) {
-        let query = &query[..length];
-        let Some(name) = query.get(FIXED..).and_then(|rest| rest.iter().position(|b| *b == 0))
-        else {
-            continue;
-        };
-        let Some(question) = query.get(FIXED..FIXED + name + 5) else { continue };
-        let answers = u8::from(question[name + 1..] == [0, 1, 0, 1]);
-        let mut answer = query[..2].to_vec();
-        answer.extend([0x81, 0x80, 0, 1, 0, answers, 0, 0, 0, 0]);
-        answer.extend(question);
-        if answers == 1 {
-            answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
-            answer.extend(ADDRESS.parse::<Ipv4Addr>().unwrap().octets());
-        }
-        let _ = socket.send_to(&answer, from);
-    }
-}
-
-/// Answers the requests of a connection.
-fn serve(mut stream: &TcpStream, root: &Path, seen: &Mutex<BTreeSet<String>>) {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            match reader.read_line(&mut head) {
-                Ok(length) if length > 0 => {}
-                _ => return,
-            }
-        }
-        let host = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("host").then(|| value.trim().trim_end_matches(":80"))
-        });
-        let host = host.unwrap_or_default();
-        seen.lock().unwrap().insert(host.to_owned());
-        let mut words = head.split_whitespace();
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or("/"));
-        let path = target.split('?').next().unwrap_or_default().trim_start_matches('/');
-        let mut file = root.join(host).join(path);
-        if file.is_dir() {
-            file = file.join("index.html");
-        }
-        let kind = match file.extension() {
-            Some(extension) if extension == "html" => "text/html",
-            _ => "application/octet-stream",
-        };
-        let (status, body) = match std::fs::read(file) {
-            Ok(body) => ("200 OK", body),
-            Err(_) => ("404 Not Found", Vec::new()),
-        };
-        let answer = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let _ = stream.write_all(answer.as_bytes());
-        if method != "HEAD" {
-            let _ = stream.write_all(&body);
-        }
-    }
-}
-
-/// Runs a script inside with one host allowed.
-fn run(world: &World, host: &str, script: &str) -> Output {
-    let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
-    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
-        command.env_remove(name).env_remove(name.to_ascii_uppercase());
-    }
-    world.output(command.args(["run", "--net", host, "--", "sh", "-c", script]))
-}
-
-/// Whether a script succeeds on the host; if not, what is left out is said.
-fn can(world: &World, what: &str, script: &str) -> bool {
-    let there = world.output(world.command("sh").args(["-c", script])).status == 0;
-    if !there {
-        println!("skipped: there is no {what}");
-    }
-    there
-}
-
-/// A script fails with another rule, which is told, and succeeds with the host that
-/// it needs, reaching no other.
-fn check(world: &World, internet: &Internet, (host, script): (&str, &str), expected: &str) {
-    let refused = run(world, "unrelated.test", script);
-    let text = format!("{script}\n{}{}", refused.stdout, refused.stderr);
-    assert!(!refused.stdout.contains(expected), "{text}");
-    assert!(refused.stderr.contains(&format!("pinfold: denied connect {host}:80")), "{text}");
-    assert!(refused.stderr.contains(&format!("--net {host}")), "{text}");
-    assert_eq!(internet.hosts(), [""; 0], "{text}");
-    let output = run(world, host, script);
-    let text = format!("{script}\n{}{}", output.stdout, output.stderr);
-    assert_eq!(output.status, 0, "{text}");
-    assert!(output.stdout.contains(expected), "{expected:?} in {text}");
-    assert_eq!(internet.hosts(), [host], "{text}");
-}
+use internet::{can, check, isolated, run};
 
 #[test]
 fn programs_that_fetch_pages() {
@@ -273,6 +104,16 @@ with open(os.path.join(base, "index.html"), "w") as index:
         --trusted-host python.test thing\n\
         PYTHONPATH=there python3 -c 'import thing; print(thing.value)'";
         check(world, internet, ("python.test", script), "installed from outside");
+        let more = std::env::var("PINFOLD_CLIENTS").unwrap_or_default();
+        if can(world, "uv", &format!("{more}/bin/uv --version")) {
+            let script = format!(
+                "export UV_CACHE_DIR=$PWD/cache UV_HTTP_RETRIES=0\n\
+                {more}/bin/uv pip install -q --target by-uv --python python3 \
+                --index-url http://python.test/simple/ thing\n\
+                PYTHONPATH=by-uv python3 -c 'import thing; print(thing.value)'"
+            );
+            check(world, internet, ("python.test", &script), "installed from outside");
+        }
     });
 }
 
@@ -298,6 +139,37 @@ fn npm_installs() {
         npm_config_fetch_retries=0 npm_config_audit=false npm_config_fund=false\n\
         npm ci --silent --registry http://npm.test/ && node -p 'require(\"thing\")'";
         check(world, internet, ("npm.test", script), "installed from outside");
+    });
+}
+
+#[test]
+fn go_downloads_modules() {
+    isolated("go_downloads_modules", |world, internet| {
+        if !can(world, "go", "command -v go && command -v python3") {
+            return;
+        }
+        let module = r#"
+import os, zipfile
+base = os.path.expanduser("~/internet/go.test/example.test/thing/@v")
+os.makedirs(base)
+text = "module example.test/thing\n"
+for name, content in [("list", "v1.0.0\n"), ("v1.0.0.mod", text), ("v1.0.0.info", '{"Version":"v1.0.0"}')]:
+    with open(os.path.join(base, name), "w") as file:
+        file.write(content)
+with zipfile.ZipFile(os.path.join(base, "v1.0.0.zip"), "w") as archive:
+    archive.writestr("example.test/thing@v1.0.0/go.mod", text)
+    archive.writestr("example.test/thing@v1.0.0/thing.go", "package thing\n// fetched from outside\n")
+"#;
+        world.file("module.py", module);
+        world.outside("python3 module.py");
+        world.file(
+            "go.mod",
+            "module example.test/user\ngo 1.19\nrequire example.test/thing v1.0.0\n",
+        );
+        let script = "export GOPROXY=http://go.test GOSUMDB=off GOFLAGS=-modcacherw \
+        GOMODCACHE=$PWD/modules GOCACHE=$PWD/cache GOTOOLCHAIN=local\n\
+        go mod download && cat modules/example.test/thing@v1.0.0/thing.go";
+        check(world, internet, ("go.test", script), "fetched from outside");
     });
 }
 

@@ -31,7 +31,9 @@ impl ProxyAddress {
 
 /// Variables that take the URL of an HTTP proxy. Both spellings: curl ignores
 /// `HTTP_PROXY`, wget and apt read only lower case.
-const HTTP_VARIABLES: [&str; 25] = [
+const HTTP_VARIABLES: [&str; 27] = [
+    "ALL_PROXY",
+    "all_proxy",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "http_proxy",
@@ -86,10 +88,6 @@ pub fn proxy_variables(
     for name in HTTP_VARIABLES {
         set(name, proxy.url("http"));
     }
-    for name in ["ALL_PROXY", "all_proxy"] {
-        // With "h" the proxy gets the name: an address would meet no rule.
-        set(name, proxy.url("socks5h"));
-    }
     let direct = match loopback {
         Loopback::Own => "localhost,127.0.0.1,::1",
         Loopback::Host => "",
@@ -138,7 +136,7 @@ mod tests {
         for (name, expected) in [
             ("HTTP_PROXY", "http://127.0.0.1:3128"),
             ("https_proxy", "http://127.0.0.1:3128"),
-            ("all_proxy", "socks5h://127.0.0.1:3128"),
+            ("all_proxy", "http://127.0.0.1:3128"),
             ("no_proxy", "localhost,127.0.0.1,::1"),
             ("NODE_USE_ENV_PROXY", "1"),
             (
@@ -163,7 +161,7 @@ mod tests {
         for (name, expected) in [
             ("NO_PROXY", ""),
             ("HTTPS_PROXY", "http://pinfold:secret@127.0.0.1:3128"),
-            ("ALL_PROXY", "socks5h://pinfold:secret@127.0.0.1:3128"),
+            ("ALL_PROXY", "http://pinfold:secret@127.0.0.1:3128"),
         ] {
             assert_eq!(value(&variables, name).as_deref(), Some(expected), "{name}");
         }

@@ -370,7 +370,8 @@ fn doors(policy: &NetPolicy) -> Option<Doors> {
     if policy.access != NetAccess::Rules {
         return None;
     }
-    let mut captured = BTreeSet::from([80, 443]);
+    // What programs reach without a word about a proxy, so that a refusal is told.
+    let mut captured = BTreeSet::from([22, 80, 443]);
     for rule in policy.hosts.iter().filter(|rule| rule.action != HostAction::Deny) {
         // Ports of wide ranges are reached through the proxy's own door only.
         let narrow = rule.ports.iter().filter(|(first, last)| last - first < WIDE);

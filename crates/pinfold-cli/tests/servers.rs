@@ -1,0 +1,241 @@
+//! Real servers: OpenSSH, nginx with TLS, and tinyproxy as the caller's own proxy, each
+//! in a network that its test has made.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+mod internet;
+mod world;
+
+use internet::{ADDRESS, Server, USER, can, isolated, run};
+use world::{Output, World};
+
+const PINFOLD: &str = env!("CARGO_BIN_EXE_pinfold");
+
+/// The options of ssh that keep it from asking and from the user's files.
+const SSH: &str = "ssh -F /dev/null -i key -o IdentitiesOnly=yes -o StrictHostKeyChecking=no \
+                   -o UserKnownHostsFile=/dev/null -o BatchMode=yes -o ConnectTimeout=10";
+
+/// A script fails with a rule for another host, which is told, and works with `rule`.
+fn check(world: &World, (host, rule, script): (&str, &str, &str), expected: &str) {
+    let refused = run(world, "unrelated.test", script);
+    let text = format!("{script}\n{}{}", refused.stdout, refused.stderr);
+    assert!(!refused.stdout.contains(expected), "{text}");
+    assert!(refused.stderr.contains(&format!("pinfold: denied connect {host}")), "{text}");
+    let output = run(world, rule, script);
+    let text = format!("{script}\n{}{}", output.stdout, output.stderr);
+    assert_eq!(output.status, 0, "{text}");
+    assert!(output.stdout.contains(expected), "{expected:?} in {text}");
+}
+
+/// An SSH server, where there is one.
+fn ssh_server(world: &World, port: u16) -> Option<Server> {
+    let there = "PATH=$PATH:/usr/sbin; command -v sshd && command -v ssh && command -v ssh-keygen";
+    if !can(world, "OpenSSH with its server", there) {
+        return None;
+    }
+    world.outside(
+        "ssh-keygen -q -t ed25519 -N '' -f key && ssh-keygen -q -t ed25519 -N '' -f hostkey",
+    );
+    let workspace = world.path("");
+    let at = workspace.display();
+    world.file(
+        "sshd_config",
+        &format!(
+            "ListenAddress {ADDRESS}:{port}\nHostKey {at}hostkey\nAuthorizedKeysFile {at}key.pub\n\
+             StrictModes no\nUsePAM no\nPidFile none\n"
+        ),
+    );
+    Some(Server::start(world, ("sshd", port), &format!("-D -e -f {at}sshd_config")))
+}
+
+#[test]
+fn ssh_connects() {
+    isolated("ssh_connects", |world, _| {
+        let Some(_server) = ssh_server(world, 22) else { return };
+        let script = format!("{SSH} {USER}@ssh.test echo from outside");
+        check(world, ("ssh.test:22", "ssh.test:22", &script), "from outside");
+    });
+}
+
+#[test]
+fn ssh_connects_by_a_command_where_nothing_captures() {
+    isolated("ssh_connects_by_a_command_where_nothing_captures", |world, _| {
+        let Some(_server) = ssh_server(world, 2222) else { return };
+        // So many ports are not captured, and ssh looks at no variable.
+        let rule = "ssh.test:1000-3000";
+        let plain = format!("{SSH} -p 2222 {USER}@ssh.test echo from outside");
+        let output = run(world, rule, &plain);
+        assert!(output.status != 0 && !output.stdout.contains("from outside"), "{}", output.stderr);
+        let connect = format!("-o ProxyCommand='{PINFOLD} connect %h %p'");
+        let script = format!("{SSH} {connect} -p 2222 {USER}@ssh.test echo from outside");
+        check(world, ("ssh.test:2222", rule, &script), "from outside");
+        let refused = run(world, "unrelated.test", &format!("{PINFOLD} connect ssh.test 2222"));
+        assert_eq!(refused.status, 125, "{}", refused.stderr);
+        for part in ["the proxy does not connect to ssh.test:2222: HTTP/1.1 403", "--net"] {
+            assert!(refused.stderr.contains(part), "{part:?} in {}", refused.stderr);
+        }
+    });
+}
+
+#[test]
+fn git_works_over_ssh() {
+    isolated("git_works_over_ssh", |world, _| {
+        let Some(_server) = ssh_server(world, 22) else { return };
+        if !can(world, "git", "command -v git") {
+            return;
+        }
+        world.outside(
+            "mkdir ~/made && cd ~/made && git init -q . && echo kept >file && git add file && \
+             git -c user.name=a -c user.email=a@example.com commit -qm one && \
+             git clone -q --bare . ~/made.git",
+        );
+        let from = format!("ssh://{USER}@git.test{}/made.git", world.home().display());
+        let script = format!(
+            "export GIT_SSH_COMMAND='{SSH}'; rm -rf made; git clone -q {from} made && cd made && \
+             cat file && echo more >more && git add more && \
+             git -c user.name=a -c user.email=a@example.com commit -qm two && git push -q"
+        );
+        // The key is looked for where ssh starts.
+        let script = script.replace("-i key", "-i $HOME/../ws/key");
+        check(world, ("git.test:22", "git.test:22", &script), "kept");
+        let log = "git --git-dir ~/made.git log --format=%s";
+        assert_eq!(world.output(world.command("sh").args(["-c", log])).stdout, "two\none\n");
+    });
+}
+
+/// An nginx with TLS for `web.test`, which serves a file and a repository.
+fn web_server(world: &World) -> Option<Server> {
+    let there = "PATH=$PATH:/usr/sbin; command -v nginx && command -v openssl";
+    if !can(world, "nginx with openssl", there) {
+        return None;
+    }
+    world.outside(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+         -keyout tls.key -out tls.crt -subj /CN=web.test -addext subjectAltName=DNS:web.test \
+         2>openssl.log; mkdir -p www/empty && echo 'hello over TLS' >www/hello",
+    );
+    let workspace = world.path("");
+    let at = workspace.display();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary: String =
+        temporary.iter().map(|kind| format!("{kind}_temp_path {at}{kind};")).collect();
+    world.file(
+        "nginx.conf",
+        &format!(
+            "daemon off; master_process off; pid {at}nginx.pid; error_log stderr;\nevents {{}}\n\
+             http {{ access_log {at}access.log; {temporary}\n\
+             server {{ listen {ADDRESS}:443 ssl; server_name web.test; ssl_certificate {at}tls.crt;\n\
+             ssl_certificate_key {at}tls.key; root {at}www; }} }}\n"
+        ),
+    );
+    Some(Server::start(world, ("nginx", 443), &format!("-c {at}nginx.conf")))
+}
+
+#[test]
+fn clients_check_the_servers_own_certificate() {
+    isolated("clients_check_the_servers_own_certificate", |world, _| {
+        let Some(_server) = web_server(world) else { return };
+        let url = "https://web.test/hello";
+        let without = "env -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY";
+        let python =
+            "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())";
+        let node = "fetch(process.argv[1]).then(async a => console.log(await a.text()), e => { console.error(e); process.exit(1) })";
+        let httpx =
+            "import sys, httpx; a = httpx.get(sys.argv[1]); a.raise_for_status(); print(a.text)";
+        let aiohttp = "import sys, asyncio, aiohttp\n\
+            async def main():\n  async with aiohttp.ClientSession(trust_env=True) as s:\n    async with s.get(sys.argv[1]) as a: print(await a.text())\n\
+            asyncio.run(main())";
+        world.file("aio.py", aiohttp);
+        // Programs of no package of the system, where they have been installed.
+        let more = std::env::var("PINFOLD_CLIENTS").unwrap_or_default();
+        world.file(
+            "fetch.go",
+            "package main\nimport (\"fmt\"; \"io\"; \"net/http\"; \"os\")\nfunc main() {\n\
+             answer, err := http.Get(os.Args[1])\nif err != nil { fmt.Fprintln(os.Stderr, err); os.Exit(1) }\n\
+             io.Copy(os.Stdout, answer.Body) }\n",
+        );
+        let go_there = "GOCACHE=$PWD/go-cache GOFLAGS=-mod=mod go build -o fetch fetch.go";
+        for (program, there, script) in [
+            ("curl", "command -v curl", format!("curl -sS --cacert tls.crt {url}")),
+            ("curl", "command -v curl", format!("{without} curl -sS --cacert tls.crt {url}")),
+            ("wget", "command -v wget", format!("wget -qO- --ca-certificate tls.crt {url}")),
+            (
+                "python3",
+                "command -v python3",
+                format!("SSL_CERT_FILE=tls.crt python3 -c '{python}' {url}"),
+            ),
+            (
+                "node",
+                "command -v node",
+                format!("NODE_EXTRA_CA_CERTS=tls.crt node -e '{node}' {url}"),
+            ),
+            ("go", go_there, format!("SSL_CERT_FILE=tls.crt ./fetch {url}")),
+            (
+                "go without a proxy",
+                go_there,
+                format!("{without} SSL_CERT_FILE=tls.crt ./fetch {url}"),
+            ),
+            (
+                "httpx",
+                &format!("{more}/bin/python -c 'import httpx'"),
+                format!("SSL_CERT_FILE=tls.crt {more}/bin/python -c '{httpx}' {url}"),
+            ),
+            (
+                "aiohttp",
+                &format!("{more}/bin/python -c 'import aiohttp'"),
+                format!("SSL_CERT_FILE=tls.crt {more}/bin/python aio.py {url}"),
+            ),
+        ] {
+            if can(world, program, there) {
+                check(world, ("web.test:443", "web.test", &script), "hello over TLS");
+            }
+        }
+    });
+}
+
+/// Runs a script inside where the caller has a proxy.
+fn run_behind(world: &World, rule: &str, script: &str) -> Output {
+    let mut command = world.command(PINFOLD);
+    for name in ["http_proxy", "https_proxy"] {
+        command.env(name, format!("http://{ADDRESS}:8888")).env_remove(name.to_ascii_uppercase());
+    }
+    for name in ["all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_ascii_uppercase());
+    }
+    world.output(command.args(["run", "--net", rule, "--", "sh", "-c", script]))
+}
+
+#[test]
+fn the_callers_own_proxy_is_the_way_out() {
+    isolated("the_callers_own_proxy_is_the_way_out", |world, internet| {
+        if !can(world, "tinyproxy", "command -v tinyproxy && command -v curl") {
+            return;
+        }
+        world.file(
+            "tiny.conf",
+            &format!(
+                "Port 8888\nListen {ADDRESS}\nTimeout 60\nMaxClients 20\nAllow {ADDRESS}\n\
+                 ConnectPort 443\nConnectPort 80\nLogLevel Connect\n"
+            ),
+        );
+        let workspace = world.path("");
+        let arguments = format!("-d -c {}tiny.conf", workspace.display());
+        let _proxy = Server::start(world, ("tinyproxy", 8888), &arguments);
+        let log = || std::fs::read_to_string(world.path("tinyproxy.log")).unwrap();
+        internet.file("web.test/hello", "hello from outside\n");
+        let script = "env | grep 8888; curl -sSf http://web.test/hello";
+        let output = run_behind(world, "web.test", script);
+        let text = format!("{}{}\n{}", output.stdout, output.stderr, log());
+        assert_eq!((output.status, &*output.stdout), (0, "hello from outside\n"), "{text}");
+        assert!(log().contains("Established connection"), "{text}");
+        let before = log().matches("Request (file").count();
+        let refused = run_behind(world, "other.test", script);
+        assert!(refused.status != 0 && !refused.stdout.contains("hello"), "{}", refused.stderr);
+        assert_eq!(log().matches("Request (file").count(), before, "the refused host got there");
+        if let Some(_server) = web_server(world) {
+            let script = "curl -sS --cacert tls.crt https://web.test/hello";
+            let output = run_behind(world, "web.test", script);
+            assert_eq!(output.stdout, "hello over TLS\n", "{}\n{}", output.stderr, log());
+            assert!(log().contains("CONNECT"), "{}", log());
+        }
+    });
+}
