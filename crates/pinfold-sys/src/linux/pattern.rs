@@ -59,18 +59,28 @@ impl PatternWatcher {
 
     /// Watches every directory that could hold a match.
     pub(crate) fn begin(&mut self, found: &mut Found<'_>) {
+        self.look_through(found, New::No);
+    }
+
+    /// Goes through every directory that could hold a match.
+    fn look_through(&mut self, found: &mut Found<'_>, new: New) {
         let mut bases: Vec<AbsPath> =
             self.patterns.iter().map(|(matcher, _)| matcher.base().clone()).collect();
         bases.sort();
         bases.dedup();
         for base in bases {
-            self.enter(&base, DEEPEST, found, New::No);
+            self.enter(&base, DEEPEST, found, new);
         }
     }
 
     /// Handles everything that has appeared since the last time.
     pub(crate) fn handle(&mut self, found: &mut Found<'_>) {
-        for (number, name) in self.inotify.events() {
+        let events = self.inotify.events();
+        // More has happened than the kernel kept: anything may be new.
+        if events.iter().any(|(number, _)| *number < 0) {
+            self.look_through(found, New::Yes);
+        }
+        for (number, name) in events {
             let Some(path) = self.directories.get(&number).and_then(|dir| dir.join(&name).ok())
             else {
                 continue;
@@ -79,11 +89,16 @@ impl PatternWatcher {
         }
     }
 
-    /// Handles one new path and, when it is a directory, everything below it.
+    /// Handles one path that may be new and, when it is a directory, everything below it.
     fn look_at(&mut self, path: &AbsPath, depth: usize, found: &mut Found<'_>) {
         let matched = self.patterns.iter().find(|(matcher, _)| matcher.matches(path));
         if let Some((_, pattern)) = matched {
-            let appears = pattern.appears;
+            let was_there = pattern.existing.binary_search(path).is_ok();
+            let appears = match pattern.appears {
+                // Only the host can have replaced it.
+                Appears::TakeAway if was_there => Appears::Read,
+                appears => appears,
+            };
             handle_match(path, appears, found);
             return;
         }

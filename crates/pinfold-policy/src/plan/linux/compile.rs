@@ -350,18 +350,20 @@ impl<'a> Compiler<'a> {
 
     fn patterns(&self) -> Vec<Pattern> {
         let policy = &self.profile.filesystem;
-        let patterns = policy.rules.iter().filter_map(|rule| match (&rule.target, rule.access) {
-            (FsTarget::Glob(glob), Access::Deny) => Some((glob, Appears::Mask)),
-            (FsTarget::Glob(glob), Access::Read) => Some((glob, Appears::TakeAway)),
-            _ => None,
+        let patterns = policy.rules.iter().enumerate().filter_map(|(index, rule)| {
+            let FsTarget::Glob(glob) = &rule.target else { return None };
+            let appears = match rule.access {
+                Access::Deny => Appears::Mask,
+                Access::Read => Appears::TakeAway,
+                Access::Write => return None,
+            };
+            let matches = self.host.glob_matches.iter().filter(|found| found.rule == index);
+            let mut existing: Vec<AbsPath> = matches.map(|found| found.path.clone()).collect();
+            existing.sort();
+            let depth = policy.glob_scan_max_depth;
+            Some(Pattern { glob: glob.clone(), appears, depth, existing })
         });
-        patterns
-            .map(|(glob, appears)| Pattern {
-                glob: glob.clone(),
-                appears,
-                depth: policy.glob_scan_max_depth,
-            })
-            .collect()
+        patterns.collect()
     }
 }
 

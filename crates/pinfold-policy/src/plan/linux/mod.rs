@@ -133,6 +133,8 @@ pub struct Pattern {
     pub appears: Appears,
     /// How many directories below the base it reaches; nothing is no bound.
     pub depth: Option<u32>,
+    /// What matched before, sorted: nobody has made it during the run.
+    pub existing: Vec<AbsPath>,
 }
 
 /// What happens to something that appears at a watched path.
