@@ -157,7 +157,8 @@ fn read_question(message: &[u8]) -> Option<Question> {
         if length == 0 {
             break;
         }
-        if length > 63 || name.len() + length > 253 {
+        let dot = usize::from(!name.is_empty());
+        if length > 63 || name.len() + dot + length > 253 {
             return None;
         }
         let label = message.get(at..at + length)?;

@@ -62,7 +62,11 @@ fn questions_are_answered_without_asking_anyone() {
     an_update[2] |= 0x28;
     let mut chaos = question("version.bind", txt);
     *chaos.last_mut().unwrap() = 3;
+    // Three labels of 63 bytes, with dots 192, and one more: 253 is the longest name.
+    let long = |last: usize| format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(last));
+    assert!(ask(&names, &question(&long(61), a)).starts_with("198.1"), "253 bytes");
     for (name, message, expected) in [
+        ("254 bytes", question(&long(62), a), "error 1"),
         ("N45 AAAA", question("ok.test", aaaa), "no data"),
         ("N45 HTTPS", question("ok.test", https), "no data"),
         ("N45 TXT", question("ok.test", txt), "no data"),

@@ -115,7 +115,12 @@ impl Reader<'_> {
             match self.next()? {
                 b'"' => return Some(()),
                 b'\n' => return None,
-                b'\\' => self.skip(),
+                b'\\' => {
+                    // A line does not go on in here.
+                    if self.next()? == b'\n' {
+                        return None;
+                    }
+                }
                 _ => {}
             }
         }
@@ -190,6 +195,7 @@ mod tests {
             ("[user \"]\\\"\"] name = [core] hooksPath = x", None),
             ("[core] hooksPath", None),
             ("[core]\n[", None),
+            ("[user \"a\\\n[core] hooksPath = x", Some("x")),
         ] {
             let found = settings(text.as_bytes());
             let found = found.iter().filter(|setting| {
