@@ -21,6 +21,10 @@ pub(crate) fn setup(parsed: &Parsed) -> Result<i32, Failure> {
         return Err(usage("--check and --remove do not go together", "give one of them"));
     }
     let caller = caller(parsed)?;
+    if parsed.has("remove") && setup::NOTHING.is_none() {
+        // Whatever the configuration says by now.
+        return remove(parsed, &Record::of(&caller)?);
+    }
     let sandbox = Sandbox::open(&caller, &options(parsed)?)?;
     if let Some(why) = setup::NOTHING {
         write_json(parsed, &[])?;
@@ -28,13 +32,6 @@ pub(crate) fn setup(parsed: &Parsed) -> Result<i32, Failure> {
     }
     let record = Record::of(&caller)?;
     let wanted = setup::entries(sandbox.plan());
-    if parsed.has("remove") {
-        let made = record.read()?;
-        let reports = performed(made.iter().map(undo));
-        let left = failures(made, &reports);
-        record.write(&left)?;
-        return finish(parsed, &reports, "nothing that pinfold prepared is left");
-    }
     let missing: Vec<Entry> =
         wanted.into_iter().filter(|entry| setup::has(entry) != Ok(true)).collect();
     if parsed.has("check") {
@@ -56,6 +53,14 @@ pub(crate) fn setup(parsed: &Parsed) -> Result<i32, Failure> {
     record.write(&made)?;
     let reports = performed(missing.iter().map(apply));
     finish(parsed, &reports, "everything that this profile needs is prepared")
+}
+
+fn remove(parsed: &Parsed, record: &Record) -> Result<i32, Failure> {
+    let made = record.read()?;
+    let reports = performed(made.iter().map(undo));
+    let left = failures(made, &reports);
+    record.write(&left)?;
+    finish(parsed, &reports, "nothing that pinfold prepared is left")
 }
 
 fn apply(entry: &Entry) -> (Operation, Result<(), i32>) {
@@ -175,6 +180,7 @@ impl Record {
             let mut options = fs::File::options();
             let mut file = files::private(options.write(true).create_new(true)).open(&beside)?;
             file.write_all(&lines.concat())?;
+            file.sync_all()?;
             fs::rename(&beside, &self.0)
         });
         written.map_err(|error| {

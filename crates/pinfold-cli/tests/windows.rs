@@ -242,6 +242,11 @@ fn set_up_checks_what_it_has_done_and_takes_it_away() {
     );
     setup(&["--remove"], 0, "nothing that pinfold prepared is left");
     assert_eq!(record().unwrap(), "");
+    // What is gone has no entries, and the configuration has no say in it.
+    let gone = format!("allow tree 1301bf S-1-15-3-1024-1 {}\n", work.0.join("gone").display());
+    fs::write(local.join("pinfold").join("entries"), gone).unwrap();
+    setup(&["-c", "nonsense.key=1", "--remove"], 0, "taken away: ");
+    assert_eq!(record().unwrap(), "");
     fs::write(local.join("pinfold").join("entries"), "give x\n").unwrap();
     setup(&["--remove"], 125, "none of pinfold's");
 }

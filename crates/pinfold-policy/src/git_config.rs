@@ -116,8 +116,9 @@ impl Reader<'_> {
                 b'"' => return Some(()),
                 b'\n' => return None,
                 b'\\' => {
+                    let escaped = self.next()?;
                     // A line does not go on in here.
-                    if self.next()? == b'\n' {
+                    if escaped == b'\n' {
                         return None;
                     }
                 }

@@ -2,7 +2,9 @@
 
 use pinfold_policy::plan::windows::list::List;
 use pinfold_policy::plan::windows::{Entry, Plan, Trustee, wide};
-use windows_sys::Win32::Foundation::{ERROR_INVALID_ACL, ERROR_NOT_SUPPORTED};
+use windows_sys::Win32::Foundation::{
+    ERROR_FILE_NOT_FOUND, ERROR_INVALID_ACL, ERROR_NOT_SUPPORTED, ERROR_PATH_NOT_FOUND,
+};
 
 use super::access;
 
@@ -40,13 +42,17 @@ pub fn apply(entry: &Entry) -> Result<(), i32> {
     if has(entry)? { Ok(()) } else { Err(ERROR_NOT_SUPPORTED as i32) }
 }
 
-/// Takes an entry away.
+/// Takes an entry away. What is not there any more has none.
 ///
 /// # Errors
 /// The error number of the system.
 pub fn undo(entry: &Entry) -> Result<(), i32> {
+    const GONE: [i32; 2] = [ERROR_FILE_NOT_FOUND as i32, ERROR_PATH_NOT_FOUND as i32];
     let group = group(entry)?;
-    let list = read(entry)?;
+    let list = match read(entry) {
+        Err(error) if GONE.contains(&error) => return Ok(()),
+        list => list?,
+    };
     if list.has(entry, group) { write(entry, &list.without(entry, group)) } else { Ok(()) }
 }
 
