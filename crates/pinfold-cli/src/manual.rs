@@ -116,15 +116,18 @@ fn names() -> String {
     COMMANDS.iter().map(|command| command.name).collect::<Vec<&str>>().join(" ")
 }
 
+/// The first operand of a command, where it is one of a few words.
+fn few(command: &'static Command) -> Vec<&'static str> {
+    let first = command.operands.split(' ').next().unwrap_or_default();
+    // What stands for something is in capitals, what can be left out in brackets.
+    let literal = first.starts_with(|letter: char| letter.is_ascii_lowercase());
+    if literal { first.split('|').collect() } else { Vec::new() }
+}
+
 /// What may follow a command: its options, and operands that are one of a few.
 fn words(command: &'static Command) -> String {
-    let first = command.operands.split(' ').next().unwrap_or_default();
-    let few = if first.starts_with('[') { "" } else { first };
-    flags(command)
-        .map(|flag| format!("--{}", flag.long))
-        .chain(few.split('|').filter(|word| !word.is_empty()).map(String::from))
-        .collect::<Vec<String>>()
-        .join(" ")
+    let options = flags(command).map(|flag| format!("--{}", flag.long));
+    options.chain(few(command).into_iter().map(String::from)).collect::<Vec<String>>().join(" ")
 }
 
 fn bash() -> String {
@@ -146,21 +149,18 @@ fn bash() -> String {
 fn zsh() -> String {
     let mut cases = String::new();
     for command in COMMANDS {
-        let options: Vec<String> = flags(command)
-            .map(|flag| {
-                let needed = flag.value.is_some() && !flag.is_optional();
-                let value = if needed { ":value:_files" } else { "" };
-                let often = if flag.help.ends_with("repeatable") { "*" } else { "" };
-                let help = flag.help.replace(['[', ']', '\''], "");
-                format!("'{often}--{}[{help}]{value}'", flag.long)
-            })
-            .collect();
-        let _ = writeln!(
-            cases,
-            "    {}) _arguments {} '*::command:_normal' ;;",
-            command.name,
-            options.join(" ")
-        );
+        let mut given: Vec<String> = flags(command).flat_map(zsh_option).collect();
+        if let words @ [_, ..] = &few(command)[..] {
+            given.push(format!("'1:word:({})'", words.join(" ")));
+        }
+        match command.operands {
+            "" => {}
+            operands if operands.contains("COMMAND") => {
+                given.push(String::from("'*::command:_normal'"));
+            }
+            _ => given.push(String::from("'*:file:_files'")),
+        }
+        let _ = writeln!(cases, "    {}) _arguments -S {} ;;", command.name, given.join(" "));
     }
     format!(
         "#compdef pinfold\n_pinfold() {{\n  if (( CURRENT == 2 )); then compadd {}; return; fi\n  \
@@ -169,14 +169,28 @@ fn zsh() -> String {
     )
 }
 
+/// The specification of an option, once for each of its names.
+fn zsh_option(flag: &'static Flag) -> Vec<String> {
+    let needed = flag.value.is_some() && !flag.is_optional();
+    let value = if needed { ":value:_files" } else { "" };
+    let help = flag.help.replace(['[', ']', '\''], "");
+    let long = format!("--{}", flag.long);
+    let short = flag.short.map(|short| format!("-{short}"));
+    let all = short.iter().chain([&long]).cloned().collect::<Vec<String>>().join(" ");
+    let often =
+        if flag.help.ends_with("repeatable") { String::from("*") } else { format!("({all})") };
+    let names = short.into_iter().chain([long]);
+    names.map(|name| format!("'{often}{name}[{help}]{value}'")).collect()
+}
+
 fn fish() -> String {
     let mut text = String::new();
     for command in COMMANDS {
+        let name = command.name;
+        let summary = command.summary.replace('\'', "");
         let _ = writeln!(
             text,
-            "complete -c pinfold -n __fish_use_subcommand -a {} -d '{}'",
-            command.name,
-            command.summary.replace('\'', "")
+            "complete -c pinfold -n __fish_use_subcommand -f -a {name} -d '{summary}'"
         );
         for flag in flags(command) {
             let needed = flag.value.is_some() && !flag.is_optional();
@@ -184,10 +198,16 @@ fn fish() -> String {
             let short = flag.short.map_or(String::new(), |short| format!(" -s {short}"));
             let _ = writeln!(
                 text,
-                "complete -c pinfold -n '__fish_seen_subcommand_from {}' -l {}{short}{value} -d '{}'",
-                command.name,
+                "complete -c pinfold -n '__fish_seen_subcommand_from {name}' -l {}{short}{value} -d '{}'",
                 flag.long,
                 flag.help.replace('\'', "")
+            );
+        }
+        if let words @ [_, ..] = &few(command)[..] {
+            let words = words.join(" ");
+            let _ = writeln!(
+                text,
+                "complete -c pinfold -n '__fish_seen_subcommand_from {name}; and not __fish_seen_subcommand_from {words}' -f -a '{words}'"
             );
         }
     }

@@ -1,6 +1,6 @@
 //! What the commands print and write: verdicts, checks, trust, completions, and the
 //! document of `--json`.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod world;
 
@@ -339,24 +339,75 @@ fn a_document_that_cannot_be_written_stops_the_run() {
     check(&world, &["run", "--json", "/dev/full", "true"], 125, &["no space left on device"]);
 }
 
+/// What is typed, and what completes it.
+const COMPLETED: [(&str, &str); 8] = [
+    ("pinfold ru", "run"),
+    ("pinfold run --allow-g", "--allow-gap"),
+    ("pinfold run --read x --allow-g", "--allow-gap"),
+    ("pinfold sandbox --log", "--log-denials"),
+    ("pinfold sandbox w", "windows"),
+    ("pinfold session at", "attach"),
+    ("pinfold completions p", "powershell"),
+    ("pinfold explain --pl", "--platform"),
+];
+
+/// Completes each line with a script that gets it as its only argument.
+fn completes(shell: &str, options: &[&str], script: &str) {
+    let world = World::new(shell);
+    let there = world.command(shell).args(["-c", "exit 0"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        println!("skipped: there is no {shell}");
+        return;
+    }
+    // Under the name that zsh looks for, in a directory of its own.
+    world.file("functions/_pinfold", &world.pinfold(&["completions", shell]).stdout);
+    world.file("script", script);
+    std::fs::create_dir(world.path("bin")).unwrap();
+    std::os::unix::fs::symlink(PINFOLD, world.path("bin/pinfold")).unwrap();
+    for (line, expected) in COMPLETED {
+        let mut command = world.command(shell);
+        let output = world.output(command.args(options).args(["script", line]));
+        let said = format!("{line} in {shell}: {}{}", output.stdout, output.stderr);
+        let words = output.stdout.split_whitespace();
+        assert!(words.last().is_some_and(|word| word == expected), "{said}");
+    }
+}
+
 #[test]
 fn bash_completes_commands_options_and_operands() {
-    let world = World::new("bash");
-    world.file("completion", &world.pinfold(&["completions", "bash"]).stdout);
-    for (words, expected) in [
-        ("pinfold ru", "run"),
-        ("pinfold run --allow-g", "--allow-gap"),
-        ("pinfold sandbox --log", "--log-denials"),
-        ("pinfold sandbox w", "windows"),
-        ("pinfold completions p", "powershell"),
-        ("pinfold explain --pl", "--platform"),
-    ] {
-        let script = format!(
-            ". ./completion; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _pinfold; echo \"${{COMPREPLY[*]}}\""
-        );
-        let output = world.output(world.command("bash").args(["-c", &script]));
-        assert_eq!(output.stdout.trim(), expected, "{words}\n{}", output.stderr);
-    }
+    completes(
+        "bash",
+        &[],
+        ". functions/_pinfold; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _pinfold\n\
+         echo \"${COMPREPLY[*]}\"\n",
+    );
+}
+
+#[test]
+fn fish_completes_commands_options_and_operands() {
+    completes(
+        "fish",
+        &["-N"],
+        "source functions/_pinfold; complete -C $argv[1] | string split -f 1 \\t\n",
+    );
+}
+
+/// It completes only for somebody who types.
+const ZSH: &str = r#"
+zmodload zsh/zpty
+zpty -b typed zsh -f -i
+gather() { local piece; repeat $2 { zpty -r -t typed piece && out+=$piece; [[ $out == ${~1} ]] && return; sleep 0.02 } }
+zpty -w typed "PS1=; unset zle_bracketed_paste; TERM=dumb; PATH=$PWD/bin:\$PATH; fpath=($PWD/functions \$fpath); autoload -Uz compinit; compinit -u -D; print READY"
+out= ; gather '*READY*READY*' 500
+out= ; zpty -n -w typed "$1"$'\t'
+gather "*$1?* " 100
+print -r -- $out
+zpty -d typed
+"#;
+
+#[test]
+fn zsh_completes_commands_options_and_operands() {
+    completes("zsh", &["-f"], ZSH);
 }
 
 #[test]
