@@ -139,10 +139,9 @@ fn exec(parsed: &Parsed) -> Result<i32, Failure> {
         asked["terminal"] = size;
     }
     asked["descriptors"] = given.into();
-    // All at once: to wait for each answer would take as long as the command. When one
-    // of them is refused, the last is too, for the same reason.
+    // All at once: to wait for each answer would take as long as the command. When the
+    // first is refused, the last is too, for the same reason.
     client.post("initialize", &json!({ "protocol": 1 }));
-    client.post("session/attach", &json!({ "session": session }));
     let started = client.post("process/start", &asked);
     client.deliver(given)?;
     let process = client.answer(&started)?["process"].clone();

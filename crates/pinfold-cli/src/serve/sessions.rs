@@ -195,6 +195,7 @@ impl Server {
         given: Option<[Owned; 3]>,
     ) -> Result<(Arc<Held>, Outputs), Fault> {
         let room = self.room(&asked.session)?;
+        room.admit(connection);
         let (number, name) = self.next('p');
         room.make_way()?;
         let start = Start {
@@ -338,13 +339,17 @@ impl Room {
 
     /// Somebody comes, or comes back.
     pub(super) fn attach(&self, connection: &Arc<Connection>) -> Value {
+        self.admit(connection);
+        self.described()
+    }
+
+    /// The same without a word about the session.
+    fn admit(&self, connection: &Arc<Connection>) {
         let mut presence = locked(&self.presence);
         presence.forsaken = None;
         if !presence.connections.iter().any(|present| present.number == connection.number) {
             presence.connections.push(connection.clone());
         }
-        drop(presence);
-        self.described()
     }
 
     pub(super) fn explain(&self, thing: &str) -> Result<Value, Fault> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::call::{self, Patience};
 use super::raw::Errno;
@@ -14,17 +15,23 @@ use super::raw::Errno;
 /// the same user, but not the same user namespace, or more system-call filters.
 pub fn is_neighbour(socket: BorrowedFd<'_>) -> bool {
     let Ok(peer) = call::peer(socket.as_raw_fd()) else { return false };
+    // A server changes neither for itself.
+    static OWN: OnceLock<(Option<PathBuf>, u32)> = OnceLock::new();
     let (own, _) = call::identity();
-    let namespace = |process: &str| -> Option<PathBuf> {
-        fs::read_link(format!("/proc/{process}/ns/user")).ok()
-    };
-    let theirs = namespace(&peer.process.to_string());
+    let (namespace_here, filters_here) = OWN.get_or_init(|| (namespace("self"), filters("self")));
+    let peer_number = peer.process.to_string();
+    let theirs = namespace(&peer_number);
     peer.user == own
         && theirs.is_some()
-        && theirs == namespace("self")
-        && filters(&peer.process.to_string()) <= filters("self")
+        && theirs == *namespace_here
+        && filters(&peer_number) <= *filters_here
         // Only now: the number may have come to mean another process meanwhile.
         && still_runs(socket)
+}
+
+/// The user namespace of a process; nothing when it cannot be known.
+fn namespace(process: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{process}/ns/user")).ok()
 }
 
 /// How many system-call filters a process has, of which it never loses one: every
