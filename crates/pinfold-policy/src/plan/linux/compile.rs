@@ -74,9 +74,9 @@ pub(super) struct Compiler<'a> {
     gaps: Vec<Gap>,
     /// Whether a pattern can win over the rule for exactly this path.
     has_patterns: bool,
-    /// The directory that something was missing in last, and the access there: one
-    /// directory lacks most of what a list of names has.
-    around_missing: Option<(AbsPath, Access)>,
+    /// The directory that was asked for last, and the access there: sorted rules mostly
+    /// share theirs.
+    last_directory: Option<(AbsPath, Access)>,
 }
 
 impl<'a> Compiler<'a> {
@@ -94,7 +94,7 @@ impl<'a> Compiler<'a> {
                 profile.filesystem.rules.last(),
                 Some(FsRule { target: FsTarget::Glob(_), .. })
             ),
-            around_missing: None,
+            last_directory: None,
         }
     }
 
@@ -110,6 +110,18 @@ impl<'a> Compiler<'a> {
     /// The access that the rules for trees give to `path`.
     fn access(&self, path: &AbsPath) -> Access {
         decide::access(&self.profile.filesystem, path).0
+    }
+
+    /// The same for a directory that the next rules probably ask for, too.
+    fn access_in(&mut self, directory: &AbsPath) -> Access {
+        match &self.last_directory {
+            Some((known, access)) if known == directory => *access,
+            _ => {
+                let access = self.access(directory);
+                self.last_directory = Some((directory.clone(), access));
+                access
+            }
+        }
     }
 
     /// Turns the rules for trees into points and watches.
@@ -194,11 +206,7 @@ impl<'a> Compiler<'a> {
         if self.hidden(nearest) {
             return;
         }
-        let around = match &self.around_missing {
-            Some((known, access)) if known == nearest => *access,
-            _ => self.access(nearest),
-        };
-        self.around_missing = Some((nearest.clone(), around));
+        let around = self.access_in(nearest);
         let appears = match (rule.access, around) {
             (Access::Deny, Access::Read | Access::Write) => Appears::Mask,
             (Access::Read, Access::Write) => Appears::TakeAway,
@@ -235,7 +243,7 @@ impl<'a> Compiler<'a> {
         }
         let known = self.points.contains_key(path) || self.links.contains(path);
         let (true, Some(parent)) = (known, path.parent()) else { return };
-        let appears = match (rule.access, self.access(&parent)) {
+        let appears = match (rule.access, self.access_in(&parent)) {
             (Access::Deny, Access::Read | Access::Write) => Appears::Mask,
             (Access::Read, Access::Write) => Appears::Read,
             _ => return,

@@ -12,6 +12,8 @@ pub(super) struct Mounts {
     base: Access,
     list: BTreeMap<AbsPath, Mount>,
     pub(super) private: Vec<AbsPath>,
+    /// A directory and the access in it, for the next path there.
+    inside: Option<(AbsPath, Access)>,
 }
 
 impl Mounts {
@@ -20,7 +22,7 @@ impl Mounts {
         if base == Access::Write {
             put(&mut list, AbsPath::root(), MountKind::Directory, MountAction::Write);
         }
-        Mounts { base, list, private: Vec::new() }
+        Mounts { base, list, private: Vec::new(), inside: None }
     }
 
     /// The access at `path` from what is placed above it.
@@ -39,6 +41,19 @@ impl Mounts {
         above.unwrap_or(self.base)
     }
 
+    /// The same for paths that come sorted, which mostly share their directories.
+    fn around_next(&mut self, path: &AbsPath) -> Access {
+        let parent = path.parent();
+        match (&self.inside, &parent) {
+            (Some((directory, access)), Some(parent)) if directory == parent => *access,
+            _ => {
+                let access = self.around(path);
+                self.inside = parent.map(|parent| (parent, access));
+                access
+            }
+        }
+    }
+
     /// Whether `path` itself lies in something writable of the host.
     pub(super) fn written(&self, path: &AbsPath) -> bool {
         match self.list.get(path).map(|mount| &mount.action) {
@@ -52,7 +67,7 @@ impl Mounts {
         if self.private.contains(path) {
             return;
         }
-        let around = self.around(path);
+        let around = self.around_next(path);
         if around == point.access {
             return;
         }
@@ -80,7 +95,7 @@ impl Mounts {
         let mut pins = Vec::new();
         for above in path.ancestors().skip(usize::from(!itself)) {
             match self.list.get(&above).map(|mount| &mount.action) {
-                Some(MountAction::Pin) => continue,
+                // Above a pin, everything is pinned already.
                 Some(_) => break,
                 None if above.is_root() => break,
                 None if self.around(&above) != Access::Write => break,
