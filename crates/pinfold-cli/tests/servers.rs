@@ -5,7 +5,7 @@
 mod internet;
 mod world;
 
-use internet::{ADDRESS, Server, USER, can, isolated, run};
+use internet::{ADDRESS, Server, USER, can, inside, isolated, run};
 use world::{Output, World};
 
 const PINFOLD: &str = env!("CARGO_BIN_EXE_pinfold");
@@ -194,14 +194,11 @@ fn clients_check_the_servers_own_certificate() {
 
 /// Runs a script inside where the caller has a proxy.
 fn run_behind(world: &World, rule: &str, script: &str) -> Output {
-    let mut command = world.command(PINFOLD);
+    let mut command = inside(world, rule, script);
     for name in ["http_proxy", "https_proxy"] {
-        command.env(name, format!("http://{ADDRESS}:8888")).env_remove(name.to_ascii_uppercase());
+        command.env(name, format!("http://{ADDRESS}:8888"));
     }
-    for name in ["all_proxy", "no_proxy"] {
-        command.env_remove(name).env_remove(name.to_ascii_uppercase());
-    }
-    world.output(command.args(["run", "--net", rule, "--", "sh", "-c", script]))
+    world.output(&mut command)
 }
 
 #[test]

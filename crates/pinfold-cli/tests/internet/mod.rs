@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -152,13 +152,19 @@ fn serve(mut stream: &TcpStream, root: &Path, seen: &Mutex<BTreeSet<String>>) {
     }
 }
 
-/// Runs a script inside with one host allowed.
-pub(crate) fn run(world: &World, host: &str, script: &str) -> Output {
+/// A script inside with one host allowed, of a caller without a proxy.
+pub(crate) fn inside(world: &World, host: &str, script: &str) -> Command {
     let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(name).env_remove(name.to_ascii_uppercase());
     }
-    world.output(command.args(["run", "--net", host, "--", "sh", "-c", script]))
+    command.args(["run", "--net", host, "--", "sh", "-c", script]);
+    command
+}
+
+/// Runs it.
+pub(crate) fn run(world: &World, host: &str, script: &str) -> Output {
+    world.output(&mut inside(world, host, script))
 }
 
 /// Whether a script succeeds on the host; if not, what is left out is said.
