@@ -125,7 +125,7 @@ impl HeadStart {
     }
 
     /// Waits until the process has its own descriptors, or has ended; before that none
-    /// must be closed that it needs.
+    /// must be closed that it needs. Then closes the one that only it needed.
     pub(crate) fn until_taken(&mut self, child: Process) {
         const SLICE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
