@@ -5,7 +5,7 @@
 mod internet;
 mod world;
 
-use internet::{ADDRESS, Server, USER, can, inside, isolated, run};
+use internet::{ADDRESS, Server, USER, can, inside, isolated, mechanisms, run, run_with};
 use world::{Output, World};
 
 const PINFOLD: &str = env!("CARGO_BIN_EXE_pinfold");
@@ -14,16 +14,19 @@ const PINFOLD: &str = env!("CARGO_BIN_EXE_pinfold");
 const SSH: &str = "ssh -F /dev/null -i key -o IdentitiesOnly=yes -o StrictHostKeyChecking=no \
                    -o UserKnownHostsFile=/dev/null -o BatchMode=yes -o ConnectTimeout=10";
 
-/// A script fails with a rule for another host, which is told, and works with `rule`.
+/// A script fails with a rule for another host, which is told, and works with `rule`,
+/// under either mechanism.
 fn check(world: &World, (host, rule, script): (&str, &str, &str), expected: &str) {
-    let refused = run(world, "unrelated.test", script);
-    let text = format!("{script}\n{}{}", refused.stdout, refused.stderr);
-    assert!(!refused.stdout.contains(expected), "{text}");
-    assert!(refused.stderr.contains(&format!("pinfold: denied connect {host}")), "{text}");
-    let output = run(world, rule, script);
-    let text = format!("{script}\n{}{}", output.stdout, output.stderr);
-    assert_eq!(output.status, 0, "{text}");
-    assert!(output.stdout.contains(expected), "{expected:?} in {text}");
+    for options in mechanisms() {
+        let refused = run_with(world, &options, ("unrelated.test", script));
+        let text = format!("{options:?} {script}\n{}{}", refused.stdout, refused.stderr);
+        assert!(!refused.stdout.contains(expected), "{text}");
+        assert!(refused.stderr.contains(&format!("pinfold: denied connect {host}")), "{text}");
+        let output = run_with(world, &options, (rule, script));
+        let text = format!("{options:?} {script}\n{}{}", output.stdout, output.stderr);
+        assert_eq!(output.status, 0, "{text}");
+        assert!(output.stdout.contains(expected), "{expected:?} in {text}");
+    }
 }
 
 /// An SSH server, where there is one.
@@ -91,14 +94,14 @@ fn git_works_over_ssh() {
         let from = format!("ssh://{USER}@git.test{}/made.git", world.home().display());
         let script = format!(
             "export GIT_SSH_COMMAND='{SSH}'; rm -rf made; git clone -q {from} made && cd made && \
-             cat file && echo more >more && git add more && \
+             cat file && echo more >>more && git add more && \
              git -c user.name=a -c user.email=a@example.com commit -qm two && git push -q"
         );
         // The key is looked for where ssh starts.
         let script = script.replace("-i key", "-i $HOME/../ws/key");
         check(world, ("git.test:22", "git.test:22", &script), "kept");
         let log = "git --git-dir ~/made.git log --format=%s";
-        assert_eq!(world.output(world.command("sh").args(["-c", log])).stdout, "two\none\n");
+        assert_eq!(world.output(world.command("sh").args(["-c", log])).stdout, "two\ntwo\none\n");
     });
 }
 

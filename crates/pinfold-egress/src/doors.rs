@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pinfold_policy::net::Host;
+use pinfold_policy::net::{Host, Introduction, Secret};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -24,6 +24,9 @@ use crate::{socks, tunnel};
 /// error on a socket that lives on.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
 
+/// Where questions to a name server go.
+const NAMES_PORT: u16 = 53;
+
 /// Time for a refused client to show what it speaks.
 const SHOW: Duration = Duration::from_secs(2);
 
@@ -39,6 +42,11 @@ pub enum Door {
     /// Connections that were meant for somewhere else: their local address is
     /// where to. Addresses that [`Names`] handed out stand for their names.
     Captured(std::net::TcpListener),
+    /// Connections that were led here, and say where they were meant to go: a
+    /// [`pinfold_policy::net::Introduction`] with this secret comes first. One to the door itself
+    /// is as at [`Door::Proxy`], one to port 53 as at [`Door::NamesStream`], every other
+    /// as at [`Door::Captured`].
+    Led(std::net::TcpListener, Secret),
     /// Connections that all go to one host and port, such as a service on the
     /// host's loopback that a rule allows.
     Forward(std::net::TcpListener, Host, u16),
@@ -61,6 +69,7 @@ pub(crate) struct House {
 enum Purpose {
     Proxy,
     Captured,
+    Led(Secret),
     Forward(Host, u16),
     Names,
 }
@@ -88,6 +97,9 @@ impl House {
                 }
                 Door::Captured(listener) => {
                     open.spawn(house.accept(registered(listener)?, Purpose::Captured));
+                }
+                Door::Led(listener, secret) => {
+                    open.spawn(house.accept(registered(listener)?, Purpose::Led(secret)));
                 }
                 Door::Forward(listener, host, port) => {
                     let purpose = Purpose::Forward(host, port);
@@ -134,7 +146,7 @@ impl House {
     fn no_room(&self, stream: &TcpStream, purpose: &Purpose) {
         let protocol = match purpose {
             Purpose::Proxy => Protocol::Http,
-            Purpose::Captured | Purpose::Forward(..) => Protocol::Tcp,
+            Purpose::Captured | Purpose::Led(_) | Purpose::Forward(..) => Protocol::Tcp,
             Purpose::Names => Protocol::Dns,
         };
         let refusal = self.gate.unread(protocol, Reason::Limit, "too many connections at once");
@@ -149,19 +161,7 @@ impl House {
         let local = stream.local_addr();
         let mut client = Link::new(stream, self.gate.bounds.idle_time);
         match (purpose, local) {
-            (Purpose::Proxy, _) => {
-                let first = tokio::time::timeout(self.gate.bounds.head_time, client.fill());
-                if !matches!(first.await, Ok(Ok(true))) {
-                    return;
-                }
-                match client.ahead.bytes().first() {
-                    Some(version @ (4 | 5)) => {
-                        let version = *version;
-                        socks::serve(&self.gate, client, version).await;
-                    }
-                    _ => http::serve(&self.gate, client, Scope::Proxy, None).await,
-                }
-            }
+            (Purpose::Proxy, _) => self.proxy(client).await,
             (Purpose::Forward(host, port), _) => {
                 self.pass(client, Request::new(Protocol::Tcp, host, port)).await;
             }
@@ -170,16 +170,54 @@ impl House {
                     self.pass(client, request).await;
                 }
             }
+            (Purpose::Led(secret), Ok(local)) => {
+                let introduced = introduced(&mut client, &secret);
+                let introduced = tokio::time::timeout(self.gate.bounds.head_time, introduced);
+                match introduced.await {
+                    Ok(Some(to)) if to == local => self.proxy(client).await,
+                    Ok(Some(to)) if to.port() == NAMES_PORT => {
+                        serve_stream(&self.gate, &self.names, client).await;
+                    }
+                    Ok(Some(to)) => self.pass(client, self.meant_for(to)).await,
+                    // Somebody else on this host.
+                    Ok(None) | Err(_) => {}
+                }
+            }
             (Purpose::Names, _) => serve_stream(&self.gate, &self.names, client).await,
-            (Purpose::Captured, Err(_)) => {}
+            (Purpose::Captured | Purpose::Led(_), Err(_)) => {}
+        }
+    }
+
+    /// Serves a client that knows of the proxy.
+    async fn proxy(&self, mut client: Link) {
+        if client.ahead.is_empty() {
+            let first = tokio::time::timeout(self.gate.bounds.head_time, client.fill());
+            if !matches!(first.await, Ok(Ok(true))) {
+                return;
+            }
+        }
+        match client.ahead.bytes().first() {
+            Some(version @ (4 | 5)) => {
+                let version = *version;
+                socks::serve(&self.gate, client, version).await;
+            }
+            _ => http::serve(&self.gate, client, Scope::Proxy, None).await,
         }
     }
 
     /// What a connection to this address was meant for; nothing when it was meant
     /// for the command's own loopback.
     fn captured(&self, local: SocketAddr) -> Option<Request> {
-        let host = match Host::from(local.ip()) {
-            Host::Address(address) if address.is_loopback() => return None,
+        match Host::from(local.ip()) {
+            Host::Address(address) if address.is_loopback() => None,
+            _ => Some(self.meant_for(local)),
+        }
+    }
+
+    /// The same where loopback is the host's.
+    fn meant_for(&self, destination: SocketAddr) -> Request {
+        let port = destination.port();
+        let host = match Host::from(destination.ip()) {
             Host::Address(IpAddr::V4(address)) if is_fake(address) => {
                 let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
                 match names.name(address) {
@@ -187,10 +225,10 @@ impl House {
                     None => Host::Address(IpAddr::V4(address)),
                 }
             }
-            Host::Address(address) => self.gate.named(address, local.port()),
+            Host::Address(address) => self.gate.named(address, port),
             host => host,
         };
-        Some(Request::new(Protocol::Tcp, host, local.port()))
+        Request::new(Protocol::Tcp, host, port)
     }
 
     async fn pass(&self, client: Link, request: Request) {
@@ -238,6 +276,18 @@ impl House {
             }
         }
     }
+}
+
+/// Where a connection was meant to go; nothing when it does not know the secret.
+async fn introduced(client: &mut Link, secret: &Secret) -> Option<SocketAddr> {
+    while client.ahead.bytes().len() < Introduction::LENGTH {
+        if !matches!(client.fill().await, Ok(true)) {
+            return None;
+        }
+    }
+    let bytes = client.ahead.take(Introduction::LENGTH);
+    let introduction = Introduction::of(bytes.first_chunk()?);
+    (introduction.secret == *secret).then_some(introduction.destination)
 }
 
 fn registered(listener: std::net::TcpListener) -> io::Result<TcpListener> {

@@ -7,7 +7,7 @@ use crate::gap::Gap;
 use crate::net::Host;
 use crate::path::{AbsPath, Quoted};
 use crate::plan::linux::{
-    GrantAccess, LandlockPlan, MountAction, MountKind, Network, Plan, Ports, Root,
+    GrantAccess, LandlockPlan, MountAction, MountKind, Network, Plan, Reach, Root,
 };
 use crate::profile::{Confinement, EnvInherit, HostAction, NetAccess, NetMode, Profile};
 
@@ -178,16 +178,11 @@ fn landlock(plan: &LandlockPlan) -> String {
         let kind = if grant.kind == MountKind::File { " (file)" } else { "" };
         let _ = writeln!(text, "  {access} {}{kind}", grant.path);
     }
-    for (label, ports) in [("connect to", &plan.connect), ("listen on", &plan.bind)] {
-        let ports = match ports {
-            Ports::Any => String::from("any"),
-            Ports::These(ports) if ports.is_empty() => String::from("none"),
-            Ports::These(ports) => {
-                ports.iter().map(u16::to_string).collect::<Vec<String>>().join(" ")
-            }
-        };
-        let _ = writeln!(text, "  TCP ports to {label}: {ports}");
-    }
+    text.push_str(match plan.reach {
+        Reach::Everything => "  the host's network\n",
+        Reach::Proxy => "  a proxy that the supervisor connects every TCP socket to\n",
+        Reach::Nothing => "  no network\n",
+    });
     if let Some(deputy) = &plan.deputy {
         let what = if deputy.reads { "opens, makes" } else { "makes" };
         let _ = writeln!(text, "  the supervisor {what} and changes what appears later");

@@ -36,6 +36,11 @@ struct Host {
     git: bool,
     #[serde(default)]
     sockets: Vec<String>,
+    /// The version of Landlock; a new one when it is not said.
+    landlock_abi: Option<u32>,
+    /// Whether calls can be listened to, which they cannot be twice.
+    #[serde(default)]
+    listened_to: bool,
 }
 
 fn path(text: &str) -> AbsPath {
@@ -173,9 +178,9 @@ fn facts(profile: &Profile, host: &Host) -> LinuxHost {
     let mut facts = LinuxHost {
         uid: host.uid,
         namespaces: Ok(()),
-        landlock_abi: 7,
+        landlock_abi: host.landlock_abi.unwrap_or(7),
         seccomp: true,
-        notification: true,
+        notification: !host.listened_to,
         paths: paths_of_interest(profile).iter().map(fact).collect(),
         glob_matches,
         sockets: host.sockets.iter().map(|socket| path(socket)).collect(),

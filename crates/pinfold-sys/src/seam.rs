@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
+use pinfold_policy::net::Secret;
 use pinfold_policy::path::AbsPath;
 
 use crate::descriptor::Owned;
@@ -157,6 +158,16 @@ pub struct OpenDoors {
     pub names_stream: Option<TcpListener>,
     /// Connections to the captured ports of any address.
     pub captured: Vec<TcpListener>,
+    /// With this, connections to `proxy` are introduced, and may be meant for anywhere:
+    /// [`Introduction`](pinfold_policy::net::Introduction).
+    pub secret: Option<Secret>,
+}
+
+impl OpenDoors {
+    /// A door for programs that know of the proxy, and no other.
+    pub fn only(proxy: TcpListener) -> OpenDoors {
+        OpenDoors { proxy, names: None, names_stream: None, captured: Vec::new(), secret: None }
+    }
 }
 
 /// Where the command finds its proxy.
@@ -166,6 +177,8 @@ pub enum Network {
     Own(u16),
     /// On the loopback of the host, at the port of [`door`](crate::door).
     Host,
+    /// There, and every connection is led to it.
+    Led,
     /// Nowhere.
     NoProxy,
 }
@@ -241,7 +254,7 @@ pub struct Size {
 pub type Opened = Box<dyn FnOnce(OpenDoors) -> bool + Send>;
 
 /// Where a session begins.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Place {
     /// The working directory of the first process.
     pub directory: AbsPath,
@@ -249,6 +262,8 @@ pub struct Place {
     pub kept: Option<AbsPath>,
     /// As for [`Launch::witness`], for all commands.
     pub witness: Option<Witness>,
+    /// As for [`Launch::door`].
+    pub door: Option<TcpListener>,
 }
 
 /// How a session went.

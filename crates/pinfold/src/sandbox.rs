@@ -136,17 +136,25 @@ impl Sandbox {
     }
 
     /// The same when the proxy is behind a door on the loopback of the host.
-    fn environment_with(&self, door: Option<SocketAddr>) -> Vec<Vec<u8>> {
+    pub(crate) fn environment_with(&self, door: Option<SocketAddr>) -> Vec<Vec<u8>> {
         let mut environment =
             environment::build(&self.profile, self.caller.environment.iter().map(Vec::as_slice));
         if self.profile.network.access == NetAccess::Rules {
             match (plan::network(&self.plan), door) {
                 (Network::Own(port), _) => way_out::add_own(&mut environment, port),
                 (Network::Host, Some(door)) => way_out::add_host(&mut environment, door),
-                (Network::Host, None) | (Network::NoProxy, _) => {}
+                (Network::Led, Some(door)) => way_out::add_led(&mut environment, door),
+                (Network::Host | Network::Led, None) | (Network::NoProxy, _) => {}
             }
         }
         environment
+    }
+
+    /// The door of a proxy on the loopback of the host, where the plan needs one, and its address.
+    pub(crate) fn door(&self) -> Result<(Option<TcpListener>, Option<SocketAddr>), Error> {
+        let door = pinfold_sys::door(&self.plan).map_err(Error::Launch)?;
+        let address = door.as_ref().and_then(|door| door.local_addr().ok());
+        Ok((door, address))
     }
 
     /// Runs a command, the program first, and waits for it. Standard input,
@@ -231,8 +239,7 @@ impl Sandbox {
             None => (self.witness(recorder.as_ref()), None),
         };
         let asked = command.first().map_or(&[][..], |word| name::bytes(word));
-        let door = pinfold_sys::door(&self.plan).map_err(Error::Launch)?;
-        let address = door.as_ref().and_then(|door| TcpListener::local_addr(door).ok());
+        let (door, address) = self.door()?;
         let environment = self.environment_with(address);
         let launch = Launch {
             programs: program::candidates(asked, &environment)?,

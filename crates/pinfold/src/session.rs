@@ -145,10 +145,12 @@ impl Sandbox {
         }
         self.check_gaps()?;
         let recorder = self.recorder(Keep::Newest);
+        let (door, address) = self.door()?;
         let place = Place {
             directory: self.profile().directories.working.clone(),
             kept: self.kept(),
             witness: self.witness(recorder.as_ref()),
+            door,
         };
         let proxy: Arc<Mutex<Result<Option<WayOut>, Error>>> = Arc::new(Mutex::new(Ok(None)));
         let (sandbox, slot, heard) = (self.clone(), proxy.clone(), recorder.clone());
@@ -165,7 +167,7 @@ impl Sandbox {
         let opened =
             std::mem::replace(&mut *proxy.lock().unwrap_or_else(PoisonError::into_inner), Ok(None));
         let (proxy, inside) = (opened?, inside.map_err(Error::Launch)?);
-        let environment = self.environment();
+        let environment = self.environment_with(address);
         Ok(Session { environment, sandbox: self.clone(), inside, proxy, recorder })
     }
 }

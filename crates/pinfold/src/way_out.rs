@@ -54,7 +54,10 @@ impl WayOut {
         let run = std::process::id().to_string();
         let options =
             Options { upstream, audit, observer, decider: answers, run, ..Options::default() };
-        let mut all = vec![Door::Proxy(doors.proxy)];
+        let mut all = vec![match doors.secret {
+            Some(secret) => Door::Led(doors.proxy, secret),
+            None => Door::Proxy(doors.proxy),
+        }];
         all.extend(doors.names.map(Door::Names));
         all.extend(doors.names_stream.map(Door::NamesStream));
         all.extend(doors.captured.into_iter().map(Door::Captured));
@@ -129,6 +132,17 @@ pub(crate) fn add_own(environment: &mut Vec<Vec<u8>>, port: u16) {
 /// The same for a proxy on the loopback of the host.
 pub(crate) fn add_host(environment: &mut Vec<Vec<u8>>, door: SocketAddr) {
     add_variables(environment, door, Loopback::Host);
+}
+
+/// The same where every TCP connection is led there: names are resolved that way, too,
+/// `resolv.conf(5)`.
+pub(crate) fn add_led(environment: &mut Vec<Vec<u8>>, door: SocketAddr) {
+    const NAME: &[u8] = b"RES_OPTIONS=";
+    add_host(environment, door);
+    match environment.iter_mut().find(|entry| entry.starts_with(NAME)) {
+        Some(options) => options.extend(b" use-vc"),
+        None => environment.push([NAME, b"use-vc"].concat()),
+    }
 }
 
 fn add_variables(environment: &mut Vec<Vec<u8>>, address: SocketAddr, loopback: Loopback) {

@@ -72,6 +72,12 @@ fn perform(words: &[&str]) -> io::Result<String> {
         ["datagram", address] => {
             UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", address).map(|_| "ok".into())
         }
+        // Without a name, so that only the call itself can be refused.
+        ["listen"] => {
+            let given = [libc::AF_INET as usize, libc::SOCK_STREAM as usize, 0];
+            let number = call(libc::SYS_socket, &given)?;
+            call(libc::SYS_listen, &[number, 1]).map(|_| "ok".into())
+        }
         ["unixconnect", path] => UnixStream::connect(path).map(|_| "ok".into()),
         ["socket", family] => socket(family.parse().unwrap_or(-1)).map(ok),
         ["namespace"] => {

@@ -152,19 +152,33 @@ fn serve(mut stream: &TcpStream, root: &Path, seen: &Mutex<BTreeSet<String>>) {
     }
 }
 
+/// The options of either mechanism.
+pub(crate) fn mechanisms() -> [Vec<&'static str>; 2] {
+    [Vec::new(), crate::world::landlock()]
+}
+
 /// A script inside with one host allowed, of a caller without a proxy.
 pub(crate) fn inside(world: &World, host: &str, script: &str) -> Command {
+    inside_with(world, &[], (host, script))
+}
+
+fn inside_with(world: &World, options: &[&str], (host, script): (&str, &str)) -> Command {
     let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(name).env_remove(name.to_ascii_uppercase());
     }
-    command.args(["run", "--net", host, "--", "sh", "-c", script]);
+    command.arg("run").args(options).args(["--net", host, "--", "sh", "-c", script]);
     command
 }
 
 /// Runs it.
 pub(crate) fn run(world: &World, host: &str, script: &str) -> Output {
-    world.output(&mut inside(world, host, script))
+    run_with(world, &[], (host, script))
+}
+
+/// The same with more options.
+pub(crate) fn run_with(world: &World, options: &[&str], what: (&str, &str)) -> Output {
+    world.output(&mut inside_with(world, options, what))
 }
 
 /// Whether a script succeeds on the host; if not, what is left out is said.
@@ -177,24 +191,37 @@ pub(crate) fn can(world: &World, what: &str, script: &str) -> bool {
 }
 
 /// A script fails with another rule, which is told, and succeeds with the host that
-/// it needs, reaching no other.
+/// it needs, reaching no other; under either mechanism.
 pub(crate) fn check(
     world: &World,
     internet: &Internet,
     (host, script): (&str, &str),
     expected: &str,
 ) {
-    let refused = run(world, "unrelated.test", script);
-    let text = format!("{script}\n{}{}", refused.stdout, refused.stderr);
-    assert!(!refused.stdout.contains(expected), "{text}");
-    assert!(refused.stderr.contains(&format!("pinfold: denied connect {host}:80")), "{text}");
-    assert!(refused.stderr.contains(&format!("--net {host}")), "{text}");
-    assert_eq!(internet.hosts(), [""; 0], "{text}");
-    let output = run(world, host, script);
-    let text = format!("{script}\n{}{}", output.stdout, output.stderr);
-    assert_eq!(output.status, 0, "{text}");
-    assert!(output.stdout.contains(expected), "{expected:?} in {text}");
-    assert_eq!(internet.hosts(), [host], "{text}");
+    let before = world.outside("ls -A");
+    for options in mechanisms() {
+        let refused = run_with(world, &options, ("unrelated.test", script));
+        let text = format!("{options:?} {script}\n{}{}", refused.stdout, refused.stderr);
+        assert!(!refused.stdout.contains(expected), "{text}");
+        assert!(refused.stderr.contains(&format!("pinfold: denied connect {host}:80")), "{text}");
+        assert!(refused.stderr.contains(&format!("--net {host}")), "{text}");
+        assert_eq!(internet.hosts(), [""; 0], "{text}");
+        let output = run_with(world, &options, (host, script));
+        let text = format!("{options:?} {script}\n{}{}", output.stdout, output.stderr);
+        assert_eq!(output.status, 0, "{text}");
+        assert!(output.stdout.contains(expected), "{expected:?} in {text}");
+        assert_eq!(internet.hosts(), [host], "{text}");
+        clear(world, &before);
+    }
+}
+
+/// Removes what was not in the workspace before.
+fn clear(world: &World, before: &str) {
+    for made in world.outside("ls -A").lines().filter(|name| !before.lines().any(|b| b == *name)) {
+        let made = world.path(made);
+        // A file, then.
+        let _ = std::fs::remove_dir_all(&made).or_else(|_| std::fs::remove_file(&made));
+    }
 }
 
 /// A real server, ended when it is dropped.

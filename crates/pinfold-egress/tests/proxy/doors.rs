@@ -1,10 +1,11 @@
 //! Doors for programs that know of no proxy.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use pinfold_egress::{Door, Options, ProxyAddress, bridge};
-use pinfold_policy::net::Host;
+use pinfold_policy::net::{Host, Introduction, Secret};
 
 use crate::harness::{PATIENCE, Scene, hello, policy, read_all};
 
@@ -166,5 +167,63 @@ fn a_program_that_takes_a_command_gets_through_or_is_told_why() {
     ] {
         let refused = bridge(&proxy(token), &host("deny.test"), 22).unwrap_err();
         assert_eq!(refused.to_string(), expected);
+    }
+}
+
+/// What a connection that was led to the proxy begins with.
+fn introduced(secret: Secret, destination: SocketAddr, words: &[u8]) -> Vec<u8> {
+    [&Introduction { secret, destination }.to_bytes()[..], words].concat()
+}
+
+#[test]
+fn a_led_connection_is_for_where_it_says_if_it_knows_the_secret() {
+    let secret = *b"what only one is";
+    let rules = &["allow ok.test", "allow 127.0.0.1:22"];
+    let get =
+        |host: &str| format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let ask = question("ok.test", 1);
+    let framed = [&u16::try_from(ask.len()).unwrap().to_be_bytes()[..], &ask].concat();
+    let other = *b"what nobody is..";
+    for (name, secret, to, words, expected, decisions) in [
+        ("the proxy", secret, None, get("ok.test"), "HTTP/1.1 200 OK", &["allow"][..]),
+        ("the proxy, refused", secret, None, get("no.test"), "HTTP/1.1 403 ", &["not_allowed"]),
+        ("names", secret, Some("192.0.2.1:53"), framed, "\0", &[]),
+        (
+            "the host's loopback, by a rule",
+            secret,
+            Some("127.0.0.1:22"),
+            b"SSH-2.0-c\r\n".to_vec(),
+            "SSH-2.0-origin\r\n",
+            &["allow"],
+        ),
+        (
+            "the same without one",
+            secret,
+            Some("127.0.0.1:80"),
+            get("127.0.0.1"),
+            "HTTP/1.1 403 ",
+            &["port"],
+        ),
+        (
+            "an address",
+            secret,
+            Some("[2606:2800::1]:443"),
+            hello(None, 0),
+            "\x15\x03\x03\0\x02\x021",
+            &["ip_literal"],
+        ),
+        ("another secret", other, None, get("ok.test"), "", &[]),
+        ("another secret for loopback", other, Some("127.0.0.1:22"), Vec::new(), "", &[]),
+    ] {
+        let door = Cell::new(None);
+        let scene = Scene::with(policy(rules), Options::default(), |listener| {
+            door.set(listener.local_addr().ok());
+            vec![Door::Led(listener, *b"what only one is")]
+        });
+        let to = to.map(|to| to.parse().unwrap()).or(door.get()).unwrap();
+        let answer = scene.talk(&introduced(secret, to, &words));
+        assert!(answer.starts_with(expected), "{name}: {answer:?}");
+        assert_eq!(answer.is_empty(), expected.is_empty(), "{name}: {answer:?}");
+        assert_eq!(scene.decisions(), decisions, "{name}");
     }
 }

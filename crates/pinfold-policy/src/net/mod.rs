@@ -10,12 +10,14 @@ mod address;
 mod decide;
 mod host;
 mod index;
+mod introduction;
 mod rule;
 
 pub use address::{AddressClass, classify, unmapped};
 pub use decide::{HostReason, HostVerdict, decide_address, decide_host};
 pub use host::{Host, HostError, parse_authority, parse_destination};
 pub use index::IndexedPolicy;
+pub use introduction::{Introduction, Secret};
 pub use rule::{HostRuleError, parse_host_rule, rule_text};
 
 /// The ports of an allow or ask rule that names none.

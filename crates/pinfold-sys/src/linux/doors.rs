@@ -61,5 +61,6 @@ pub(crate) fn received(channel: i32) -> Option<OpenDoors> {
         names: Some(UdpSocket::from(names)),
         names_stream: Some(TcpListener::from(names_stream)),
         captured: owned.map(TcpListener::from).collect(),
+        secret: None,
     })
 }

@@ -2,13 +2,15 @@
 //! nothing else. What it leaves in the background ends with it.
 
 use std::ffi::c_void;
+use std::net::TcpListener;
 
 use pinfold_policy::path::{AbsPath, Quoted};
-use pinfold_policy::plan::linux::{Grant, GrantAccess, LandlockPlan, MountKind, Ports};
+use pinfold_policy::plan::linux::{Grant, GrantAccess, LandlockPlan, MountKind, Reach};
 use pinfold_policy::profile::Limits;
 
 use super::call::{self, LandlockRuleset};
 use super::command::{Command, Telling, Vector, two_stacks};
+use super::deputy::{Door, Duties};
 use super::init::Task;
 use super::name::{text, texts};
 use super::notify::{self, Listener};
@@ -21,7 +23,7 @@ use super::supervise::{
     Process, Running, Way, controlling_terminal, deadline, decoded, reaped, system, watch_signals,
 };
 use super::{commands, direct, filter, limit};
-use crate::seam::{Ended, Error, Launch};
+use crate::seam::{Ended, Error, Launch, OpenDoors};
 
 /// From `linux/landlock.h`: `LANDLOCK_ACCESS_FS_*`.
 mod access {
@@ -48,8 +50,12 @@ const SCOPES: u64 = 0b11;
 const RLIMIT_DATA: u32 = 2;
 const RLIMIT_NPROC: u32 = 6;
 
-/// Runs a command; `signals` are those to leave blocked for it.
-pub(crate) fn run(plan: &LandlockPlan, launch: &Launch, signals: u64) -> Result<Ended, Error> {
+/// Runs a command; `signals` are those to leave blocked for it, and `opened` gets the door.
+pub(crate) fn run(
+    plan: &LandlockPlan,
+    launch: &Launch,
+    (signals, opened): (u64, &mut dyn FnMut(OpenDoors) -> bool),
+) -> Result<Ended, Error> {
     let shares_group = controlling_terminal();
     let mut task = direct::task(launch)?;
     task.command.signals = signals;
@@ -57,11 +63,8 @@ pub(crate) fn run(plan: &LandlockPlan, launch: &Launch, signals: u64) -> Result<
     task.command.filter = filter::program(&plan.filter);
     task.command.limits = limits(&plan.limits);
     task.command.ends_with = call::getpid();
-    let listening = match (&launch.witness, &plan.deputy) {
-        (None, None) => None,
-        (witness, deputy) => Some(notify::listen(witness.as_ref(), deputy.as_ref())?),
-    };
-    let (listener, telling) = listening.unzip();
+    let duties = duties(plan, launch.door.as_ref(), opened)?;
+    let (listener, telling) = notify::listen(launch.witness.as_ref(), duties)?.unzip();
     let channel = telling.as_ref().map(|telling| telling.channel);
     task.command.told = telling.map(|telling| Telling { mark: launch.mark, ..telling });
     let orphans = Orphans::adopt().map_err(system("adopt the command's descendants"))?;
@@ -88,6 +91,16 @@ pub(crate) fn run(plan: &LandlockPlan, launch: &Launch, signals: u64) -> Result<
     listener.into_iter().for_each(Listener::join);
     let status = decoded(status);
     Ok(Ended { status, exceeded, usage, appeared: Vec::new() })
+}
+
+/// What is done for the commands of a plan; its door is handed out.
+pub(crate) fn duties(
+    plan: &LandlockPlan,
+    door: Option<&TcpListener>,
+    opened: &mut dyn FnMut(OpenDoors) -> bool,
+) -> Result<Duties, Error> {
+    let door = door.map(|door| Door::open(door, opened)).transpose()?;
+    Ok(Duties { files: plan.deputy.clone(), door })
 }
 
 /// The task of the first process of a session, which is confined itself.
@@ -194,8 +207,8 @@ fn handled(plan: &LandlockPlan, version: u32) -> LandlockRuleset {
             files |= right;
         }
     }
-    let bounded = |ports: &Ports, right: u64| if *ports == Ports::Any { 0 } else { right };
-    let network = bounded(&plan.bind, BIND) | bounded(&plan.connect, CONNECT);
+    // No rule adds a port: what is bounded is closed.
+    let network = if plan.reach == Reach::Everything { 0 } else { BIND | CONNECT };
     LandlockRuleset {
         handled_access_fs: files,
         handled_access_net: if version >= 4 { network } else { 0 },
@@ -230,13 +243,6 @@ fn rules(plan: &LandlockPlan, handled: &LandlockRuleset, ruleset: i32) -> Result
             attempted: format!("give the command {}", Quoted(grant.path.as_bytes())),
             code: error.0,
         })?;
-    }
-    for (ports, right) in [(&plan.bind, BIND), (&plan.connect, CONNECT)] {
-        let Ports::These(ports) = ports else { continue };
-        for port in ports.iter().filter(|_| handled.handled_access_net & right != 0) {
-            call::landlock_add_port(ruleset, right, *port)
-                .map_err(system("give the command a port"))?;
-        }
     }
     Ok(())
 }

@@ -5,11 +5,12 @@ use pinfold_policy::plan::linux::{Network, Plan};
 use pinfold_policy::profile::Limits;
 
 use super::command::{Command, Telling};
+use super::deputy::Duties;
 use super::head_start::HeadStart;
 use super::init::Task;
 use super::notify::{self, Listener};
 use super::{landlock, namespaces};
-use crate::seam::{Error, Launch, Place};
+use crate::seam::{Error, Launch, OpenDoors, Place};
 
 /// The first process, where it can be started before its task is known.
 pub(super) fn head_start(plan: &Plan) -> Result<Option<HeadStart>, Error> {
@@ -58,13 +59,14 @@ pub(super) fn limits(plan: &Plan) -> Limits {
 }
 
 /// Who hears of calls and, under Landlock, makes some.
-pub(super) fn listening(plan: &Plan, place: &Place) -> Result<Option<(Listener, Telling)>, Error> {
-    let deputy = match plan {
-        Plan::Landlock(plan) => plan.deputy.as_ref(),
-        _ => None,
+pub(super) fn listening(
+    plan: &Plan,
+    place: &Place,
+    opened: &mut dyn FnMut(OpenDoors) -> bool,
+) -> Result<Option<(Listener, Telling)>, Error> {
+    let duties = match plan {
+        Plan::Landlock(plan) => landlock::duties(plan, place.door.as_ref(), opened)?,
+        _ => Duties::default(),
     };
-    match (&place.witness, deputy) {
-        (None, None) => Ok(None),
-        (witness, deputy) => notify::listen(witness.as_ref(), deputy).map(Some),
-    }
+    notify::listen(place.witness.as_ref(), duties)
 }

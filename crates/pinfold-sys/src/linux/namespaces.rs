@@ -11,10 +11,12 @@ use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
 use super::command::{Command, Telling, Vector, stack};
+use super::deputy::Duties;
 use super::head_start::HeadStart;
 use super::init::Task;
 use super::keeper::{CoverInside, Keeper};
 use super::name::{text, texts};
+use super::notify::{self, Listener};
 use super::pattern::{Found, PatternWatcher};
 use super::perform::{Cover, Covered};
 use super::raw::Errno;
@@ -25,7 +27,7 @@ use super::supervise::{
     watch_signals,
 };
 use super::watch::{Told, Watcher};
-use super::{doors, filter, limit, notify};
+use super::{doors, filter, limit};
 use crate::seam::{Appeared, Ended, Error, Exceeded, Launch, OpenDoors};
 
 /// From `asm-generic/resource.h`; C libraries disagree about the type.
@@ -57,14 +59,13 @@ pub(crate) fn run(
         command.ruleset = scopes();
     }
     let ruleset = command.ruleset;
-    let mut listening = None;
-    let mut listener = None;
-    if let Some(witness) = &launch.witness {
-        let (started, telling) = notify::listen(Some(witness), None)?;
-        task.mounts = plan.filter.user_namespaces.then(|| started.home());
-        (listening, listener) = (Some(telling.channel), Some(started));
-        command.told = Some(Telling { mark: launch.mark, ..telling });
+    let heard = notify::listen(launch.witness.as_ref(), Duties::default())?;
+    let (listener, telling) = heard.unzip();
+    let listening = telling.as_ref().map(|telling| telling.channel);
+    if plan.filter.user_namespaces {
+        task.mounts = listener.as_ref().map(Listener::home);
     }
+    command.told = telling.map(|telling| Telling { mark: launch.mark, ..telling });
     task.command = Some(command);
     if controls_terminal {
         task.stopped = call::eventfd().map_err(system("make an event descriptor"))?;
@@ -108,7 +109,7 @@ pub(crate) fn run(
         ended
     });
     // What was attempted last is told as well.
-    listener.into_iter().for_each(notify::Listener::join);
+    listener.into_iter().for_each(Listener::join);
     let opened = [signals, ruleset, task.stopped, child.descriptor];
     for descriptor in opened.into_iter().filter(|descriptor| *descriptor >= 0) {
         call::close(descriptor);

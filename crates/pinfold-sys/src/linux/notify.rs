@@ -5,16 +5,17 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use libc::c_long;
-use pinfold_policy::plan::linux;
 
 use super::attempts;
 use super::call::{self, Patience, Told};
 use super::command::Telling;
-use super::deputy::{self, Deputy, Fate};
+use super::deputy::{Deputy, Duties, Fate};
 use super::filter::{self, When};
+use super::raw::Errno;
 use super::supervise::system;
 use crate::seam::{Attempt, Error, Witness};
 
@@ -46,36 +47,52 @@ fn mounts_of(process: i32) -> u64 {
     found.map_or(0, |found| found.ino())
 }
 
-/// Starts to listen; also what commands need for it. Its channel is to be closed
+/// Starts to listen, if there is anything to hear of; also what commands need for it. Its channel is to be closed
 /// when the process that passes it on has been started.
 pub(crate) fn listen(
     witness: Option<&Witness>,
-    deputy: Option<&linux::Deputy>,
-) -> Result<(Listener, Telling), Error> {
+    duties: Duties,
+) -> Result<Option<(Listener, Telling)>, Error> {
+    if witness.is_none() && duties.is_none() {
+        return Ok(None);
+    }
     let [outer, inner] = call::socketpair().map_err(system("make a channel"))?;
     let mut calls = witness.map_or(Vec::new(), |witness| attempts::told(witness.level));
-    for (number, when) in deputy.map_or(Vec::new(), |deputy| deputy::calls(deputy.reads)) {
+    for (number, when) in duties.calls() {
         include(&mut calls, number, when);
     }
     let program = Arc::new(filter::telling(calls.into_iter()));
-    let telling = Telling { program, channel: inner, mark: 0, needed: deputy.is_some() };
-    let (witness, home, deputy) = (witness.cloned(), Home::default(), deputy.cloned());
+    let telling = Telling { program, channel: inner, mark: 0, needed: !duties.is_none() };
+    let (witness, home) = (witness.cloned(), Home::default());
     let own = home.clone();
+    let (prepared, whether) = mpsc::channel();
     let thread = std::thread::Builder::new().name(String::from("pinfold-witness"));
     let thread = thread.spawn(move || {
-        // Without what it needs it makes no calls, and then Landlock refuses them.
-        let deputy = deputy.as_ref().and_then(|deputy| Deputy::new(deputy.judge()).ok());
+        let deputy = (!duties.is_none()).then(|| Deputy::new(&duties)).transpose();
+        let _ = prepared.send(deputy.as_ref().map(drop).map_err(|error| *error));
+        let deputy = deputy.unwrap_or_default();
         let polled = vec![polled(outer)];
         let witness = witness.as_ref();
         Ears { polled, marks: Vec::new(), later: Vec::new(), witness, deputy, home: &own }.hear();
     });
-    let thread = thread.map_err(|error| {
-        call::close(outer);
+    let failed = |attempted: &str, code| {
         call::close(inner);
-        let code = error.raw_os_error().unwrap_or(libc::EAGAIN);
-        Error::System { attempted: String::from("start a thread"), code }
-    })?;
-    Ok((Listener { thread, home }, telling))
+        Err(Error::System { attempted: String::from(attempted), code })
+    };
+    let thread = match thread {
+        Ok(thread) => thread,
+        Err(error) => {
+            call::close(outer);
+            return failed("start a thread", error.raw_os_error().unwrap_or(libc::EAGAIN));
+        }
+    };
+    // A command that needs calls made for it is not started without that.
+    let ready =
+        if telling.needed { whether.recv().unwrap_or(Err(Errno(libc::EIO))) } else { Ok(()) };
+    match ready {
+        Ok(()) => Ok(Some((Listener { thread, home }, telling))),
+        Err(error) => failed("make calls for the command", error.0),
+    }
 }
 
 /// Adds a call that may be there already, for other reasons.

@@ -20,7 +20,7 @@ pub fn render(plan: &Plan) -> String {
 pub fn network(plan: &Plan) -> Network {
     match plan {
         Plan::Namespaces(_) => Network::Own(PROXY_PORT),
-        // Landlock has no doors: what it allows is reached directly.
+        Plan::Landlock(plan) if plan.reach == linux::Reach::Proxy => Network::Led,
         Plan::Landlock(_) | Plan::Unconfined(_) => Network::NoProxy,
     }
 }

@@ -152,7 +152,9 @@ fn supervise(
         Some(_) => Some(call::socketpair().map_err(system("make a channel"))?.map(owned)),
         None => None,
     };
-    let (listener, telling) = mechanism::listening(plan, place)?.unzip();
+    let mut opened = Some(opened);
+    let mut opened = |doors| opened.take().is_some_and(|opened| opened(doors));
+    let (listener, telling) = mechanism::listening(plan, place, &mut opened)?.unzip();
     if matches!(plan, Plan::Namespaces(plan) if plan.filter.user_namespaces) {
         task.mounts = listener.as_ref().map(notify::Listener::home);
     }

@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use pinfold_policy::plan::linux::Plan;
+use pinfold_policy::plan::linux::{LandlockPlan, Plan, Reach};
 use pinfold_policy::profile::Limits;
 
 use super::call;
@@ -13,6 +13,7 @@ use super::init::{Task, bit};
 use super::raw::Errno;
 use super::{direct, family, landlock, namespaces};
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
+use crate::unix::loopback_door;
 
 /// Signals that reach the command when they are sent to the supervisor.
 const PASSED_ON: [i32; 9] = [
@@ -50,7 +51,7 @@ pub fn run(
         }
         Plan::Landlock(plan) => {
             drop(head_start);
-            landlock::run(plan, launch, signals)
+            landlock::run(plan, launch, (signals, opened))
         }
     };
     if matches!(plan, Plan::Namespaces(plan) if !plan.watches.is_empty()) {
@@ -66,12 +67,16 @@ pub fn run(
     ended
 }
 
-/// Opens a door on the host's own loopback, for plans that need one: none does here.
+/// Opens a door on the host's own loopback, for plans that need one: the command has no
+/// network but that.
 ///
 /// # Errors
-/// Never.
-pub fn door(_plan: &Plan) -> Result<Option<TcpListener>, Error> {
-    Ok(None)
+/// When no socket can be opened.
+pub fn door(plan: &Plan) -> Result<Option<TcpListener>, Error> {
+    match plan {
+        Plan::Landlock(LandlockPlan { reach: Reach::Proxy, .. }) => loopback_door().map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// A child of the supervisor.

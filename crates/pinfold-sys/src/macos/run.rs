@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::portable::HeadStart;
 use crate::refusals::Sieve;
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
+use crate::unix::loopback_door;
 
 /// The program that puts a command into a sandbox. The absolute name is on purpose.
 pub(super) const SANDBOX_EXEC: &str = "/usr/bin/sandbox-exec";
@@ -67,13 +68,7 @@ pub fn run(
 /// When no socket can be opened.
 pub fn door(plan: &Plan) -> Result<Option<TcpListener>, Error> {
     match plan {
-        Plan::Seatbelt(Seatbelt { proxy: true, .. }) => {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| Error::System {
-                attempted: String::from("listen on the loopback of the host"),
-                code: error.raw_os_error().unwrap_or(libc::EIO),
-            })?;
-            Ok(Some(listener))
-        }
+        Plan::Seatbelt(Seatbelt { proxy: true, .. }) => loopback_door().map(Some),
         Plan::Seatbelt(_) | Plan::Unconfined(_) => Ok(None),
     }
 }
@@ -163,8 +158,11 @@ fn serve_door(
     };
     let port = door.local_addr().map_err(cannot)?.port();
     let proxy = door.try_clone().map_err(cannot)?;
-    let doors = OpenDoors { proxy, names: None, names_stream: None, captured: Vec::new() };
-    if opened(doors) { Ok(Some(port)) } else { Err(system("serve the door")(libc::ECANCELED)) }
+    if opened(OpenDoors::only(proxy)) {
+        Ok(Some(port))
+    } else {
+        Err(system("serve the door")(libc::ECANCELED))
+    }
 }
 
 /// The arguments up to the program: the text of the profile, and its parameters.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::landlock::Carved;
+use super::landlock::{Carved, KNOWS_PORTS};
 use crate::gap::Gap;
 use crate::host::LinuxHost;
 use crate::origin::Origin;
@@ -150,30 +150,34 @@ pub(super) fn processes(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {
     gaps
 }
 
-/// Gaps of the network rules; `ports` says whether the host rules are ports only.
-pub(super) fn network(profile: &Profile, host: &LinuxHost, ports: bool) -> Vec<Gap> {
+/// Gaps of the network rules.
+pub(super) fn network(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {
     let policy = &profile.network;
     let mut gaps = Vec::new();
     let reason =
         "Landlock does not keep the command from connecting to sockets of services by path";
     gaps.push(gap("unix-sockets", "sockets of the host", Some(&policy.origin), reason));
-    match policy.access {
-        NetAccess::Open => {}
-        NetAccess::Off => {
-            let reason = "without a network of its own the command has no loopback either";
-            gaps.push(gap("loopback", "network off", Some(&policy.origin), reason));
-        }
-        NetAccess::Rules if !ports => gaps.extend(policy.hosts.iter().map(|rule| {
-            let reason = "Landlock knows ports, not hosts; the network is off";
-            gap("host-rules", &format!("host rule \"{}\"", rule.text), Some(&rule.origin), reason)
-        })),
-        NetAccess::Rules => {
-            let reason = "UDP is closed, and with it DNS; nothing can be listened on";
-            gaps.push(gap("datagrams", "network by port", Some(&policy.origin), reason));
-            if host.landlock_abi < 4 {
-                gaps.push(old(4, "network by port", "ports are not known, so the network is off"));
-            }
-        }
+    if policy.access == NetAccess::Open {
+        return gaps;
     }
+    let (rule, reason) = match policy.access {
+        NetAccess::Off => {
+            ("network off", "without a network of its own the command has no loopback either")
+        }
+        _ => (
+            "network by rules",
+            "without a network of its own the command has no loopback, and no UDP: names are resolved over TCP",
+        ),
+    };
+    gaps.push(gap("loopback", rule, Some(&policy.origin), reason));
+    let reason = match (policy.access, host.landlock_abi < KNOWS_PORTS, host.notification) {
+        (NetAccess::Rules, true, _) => "this kernel's Landlock does not know of connections",
+        (NetAccess::Rules, _, false) => "inside another sandbox nobody can hear of connections",
+        _ => return gaps,
+    };
+    let reason = format!("{reason}, so the network is off");
+    gaps.extend(policy.hosts.iter().map(|rule| {
+        gap("host-rules", &format!("host rule \"{}\"", rule.text), Some(&rule.origin), &reason)
+    }));
     gaps
 }

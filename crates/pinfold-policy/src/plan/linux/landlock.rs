@@ -8,15 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::compile::Compiler;
 use super::gaps;
-use super::{Deputy, Filter, Grant, GrantAccess, LandlockPlan, MountKind, Ports, Sockets, Watch};
+use super::{Deputy, Filter, Grant, GrantAccess, LandlockPlan, MountKind, Reach, Sockets, Watch};
 use crate::decide;
 use crate::gap::Gap;
 use crate::host::{EntryKind, LinuxHost};
 use crate::path::AbsPath;
 use crate::profile::{
-    Access, Confinement, FsPolicy, FsRule, FsTarget, HostAction, HostPattern, MechanismChoice,
-    NetAccess, NetPolicy, Profile,
+    Access, Confinement, FsPolicy, FsRule, FsTarget, MechanismChoice, NetAccess, Profile,
 };
+
+/// The first version of Landlock that knows TCP ports.
+pub(super) const KNOWS_PORTS: u32 = 4;
 
 /// Devices that every plan opens, as the private `/dev` of namespaces does.
 const DEVICES: [&str; 8] = [
@@ -134,59 +136,37 @@ fn plan(profile: &Profile, host: &LinuxHost, tree: &Tree) -> (LandlockPlan, Vec<
     let base = decide::access(policy, &root).0;
     carver.visit(&root, MountKind::Directory, base, Access::Deny);
     carver.always(policy);
-    let ports = ports(&profile.network);
+    let reach = reach(profile, host);
     let deputy = carver.deputy(policy, base);
     let mut gaps = gaps::files(profile, host, &carver.carved);
     gaps.extend(gaps::processes(profile, host));
-    gaps.extend(gaps::network(profile, host, ports.is_some()));
+    gaps.extend(gaps::network(profile, host));
     let plan = LandlockPlan {
         grants: carver.grants.into_values().collect(),
-        connect: match (profile.network.access, ports) {
-            (NetAccess::Open, _) => Ports::Any,
-            (NetAccess::Rules, Some(ports)) => Ports::These(ports),
-            (NetAccess::Off | NetAccess::Rules, _) => Ports::These(Vec::new()),
-        },
-        bind: match profile.network.access {
-            NetAccess::Open => Ports::Any,
-            NetAccess::Off | NetAccess::Rules => Ports::These(Vec::new()),
-        },
+        reach,
         deputy: deputy.filter(|_| host.notification),
-        filter: Filter { user_namespaces: false, sockets: sockets(profile, host) },
+        filter: Filter { user_namespaces: false, sockets: sockets(reach) },
         limits: profile.limits,
     };
     (plan, gaps)
 }
 
-/// Which sockets may be made. Without a version that knows ports, none may.
-fn sockets(profile: &Profile, host: &LinuxHost) -> Sockets {
+/// What of the network is reached. Host rules need a version that knows ports, so that
+/// none can be connected to, and a supervisor that hears of connections.
+fn reach(profile: &Profile, host: &LinuxHost) -> Reach {
     match profile.network.access {
-        NetAccess::Open => Sockets::Ordinary,
-        NetAccess::Rules if ports(&profile.network).is_some() && host.landlock_abi >= 4 => {
-            Sockets::UnixAndTcp
-        }
-        NetAccess::Off | NetAccess::Rules => Sockets::UnixOnly,
+        NetAccess::Open => Reach::Everything,
+        NetAccess::Rules if host.landlock_abi >= KNOWS_PORTS && host.notification => Reach::Proxy,
+        NetAccess::Off | NetAccess::Rules => Reach::Nothing,
     }
 }
 
-/// The ports of rules that name nothing but ports of any host; nothing when a
-/// rule says more than that, or covers more ports than rules can be made for.
-pub(super) fn ports(policy: &NetPolicy) -> Option<Vec<u16>> {
-    const MOST: usize = 1024;
-    const DEFAULT: [(u16, u16); 2] = [(80, 80), (443, 443)];
-    let mut ports = BTreeSet::new();
-    for rule in &policy.hosts {
-        if rule.action != HostAction::Allow || rule.host != HostPattern::Any {
-            return None;
-        }
-        let ranges = if rule.ports.is_empty() { &DEFAULT[..] } else { &rule.ports };
-        for (first, last) in ranges {
-            if usize::from(*last).saturating_sub(usize::from(*first)) >= MOST {
-                return None;
-            }
-            ports.extend(*first..=*last);
-        }
+fn sockets(reach: Reach) -> Sockets {
+    match reach {
+        Reach::Everything => Sockets::Ordinary,
+        Reach::Proxy => Sockets::UnixAndTcp,
+        Reach::Nothing => Sockets::UnixOnly,
     }
-    (!ports.is_empty() && ports.len() <= MOST).then(|| ports.into_iter().collect())
 }
 
 /// A directory that could not be given as a whole.

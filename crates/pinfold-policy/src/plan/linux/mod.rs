@@ -182,7 +182,7 @@ pub struct Filter {
 pub enum Sockets {
     /// Every ordinary family: the network namespace is the boundary.
     Ordinary,
-    /// Unix sockets and, where Landlock bounds the ports, TCP.
+    /// Unix sockets and TCP, which Landlock bounds.
     UnixAndTcp,
     /// Unix sockets only.
     UnixOnly,
@@ -193,12 +193,10 @@ pub enum Sockets {
 pub struct LandlockPlan {
     /// What may be touched, sorted by path; nothing else may.
     pub grants: Vec<Grant>,
-    /// TCP ports that may be connected to.
-    pub connect: Ports,
-    /// TCP ports that may be bound.
-    pub bind: Ports,
-    /// What the supervisor does in the command's place; nothing when Landlock's own
-    /// rules are all there is to the profile's, or nothing can be done.
+    /// What of the host's network the command reaches.
+    pub reach: Reach,
+    /// What the supervisor does with files in the command's place; nothing when
+    /// Landlock's own rules are all there is to the profile's, or nothing can be done.
     pub deputy: Option<Deputy>,
     /// The system-call filter.
     pub filter: Filter,
@@ -228,11 +226,14 @@ pub enum GrantAccess {
     Device,
 }
 
-/// A set of TCP ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ports {
-    /// All of them.
-    Any,
-    /// Only these, sorted.
-    These(Vec<u16>),
+/// What of the host's network a command reaches that has none of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All of it.
+    Everything,
+    /// The proxy: the supervisor connects every TCP socket to it, and Landlock lets the
+    /// command connect none.
+    Proxy,
+    /// Nothing.
+    Nothing,
 }

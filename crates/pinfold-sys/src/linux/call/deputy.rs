@@ -1,9 +1,10 @@
 //! Doing what another process asks for, and answering its call.
 
 use std::ffi::CStr;
+use std::net::SocketAddr;
 
 use super::super::raw::{Errno, arguments, call};
-use super::{Descriptor, Outcome, flag, numbers, path, pointer, reads};
+use super::{Descriptor, Outcome, flag, numbers, path, pointer, ppoll, reads};
 
 /// `seccomp(2)`: answers a call that waits, `SECCOMP_IOCTL_NOTIF_SEND`.
 pub(crate) fn answer(listener: Descriptor, id: u64, result: Outcome<u64>) -> Outcome<()> {
@@ -156,4 +157,58 @@ pub(crate) fn bind_here(socket: Descriptor, name: &CStr) -> Outcome<()> {
     };
     room.copy_from_slice(bytes);
     reads(libc::SYS_bind, arguments([flag(socket), pointer(&address), length])).map(drop)
+}
+
+/// `connect(2)` to an IPv4 or IPv6 address. A socket that does not wait is waited for, a
+/// moment.
+pub(crate) fn connect(socket: Descriptor, to: SocketAddr) -> Outcome<()> {
+    const MOMENT: libc::timespec = libc::timespec { tv_sec: 2, tv_nsec: 0 };
+    let connect = || {
+        let mut address = [0u8; 28];
+        let port = to.port().to_be_bytes();
+        let (family, host, at): (_, &[u8], _) = match &to {
+            SocketAddr::V4(to) => (libc::AF_INET, &to.ip().octets(), 4),
+            SocketAddr::V6(to) => (libc::AF_INET6, &to.ip().octets(), 8),
+        };
+        address[..2].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
+        address[2..4].copy_from_slice(&port);
+        address[at..at + host.len()].copy_from_slice(host);
+        let length = if to.is_ipv4() { 16 } else { 28 };
+        reads(libc::SYS_connect, arguments([flag(socket), pointer(&address), length])).map(drop)
+    };
+    match connect() {
+        Err(Errno(libc::EINPROGRESS)) => {
+            let mut polled = [libc::pollfd { fd: socket, events: libc::POLLOUT, revents: 0 }];
+            ppoll(&mut polled, Some(MOMENT))?;
+            connect()
+        }
+        connected => connected,
+    }
+}
+
+/// `listen(2)`.
+pub(crate) fn listen(socket: Descriptor, backlog: i32) -> Outcome<()> {
+    numbers(libc::SYS_listen, [flag(socket), flag(backlog)]).map(drop)
+}
+
+/// Sends all of a few bytes at once, or nothing.
+pub(crate) fn send_now(socket: Descriptor, bytes: &[u8]) -> Outcome<()> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    let given = [flag(socket), bytes.as_ptr() as usize, bytes.len(), flag(flags), 0, 0];
+    match reads(libc::SYS_sendto, given) {
+        Ok(sent) if sent == bytes.len() => Ok(()),
+        Ok(_) => Err(Errno(libc::ECONNABORTED)),
+        Err(error) => Err(error),
+    }
+}
+
+/// `getrandom(2)`.
+pub(crate) fn random(bytes: &mut [u8]) -> Outcome<()> {
+    let given = [bytes.as_mut_ptr() as usize, bytes.len(), 0];
+    // SAFETY: the kernel writes at most as many bytes as the slice has.
+    match unsafe { call(libc::SYS_getrandom, arguments(given)) } {
+        Ok(count) if count == bytes.len() => Ok(()),
+        Ok(_) => Err(Errno(libc::EAGAIN)),
+        Err(error) => Err(error),
+    }
 }

@@ -49,6 +49,15 @@ pub(crate) fn socket_kind(socket: Descriptor) -> Outcome<i32> {
     option(socket, libc::SO_TYPE, &mut kind).map(|()| kind)
 }
 
+/// `AF_INET` or another, and `IPPROTO_TCP` or another: `SO_DOMAIN` and `SO_PROTOCOL` of
+/// `socket(7)`.
+pub(crate) fn socket_family(socket: Descriptor) -> Outcome<(i32, i32)> {
+    let (mut family, mut protocol) = (0, 0);
+    option(socket, libc::SO_DOMAIN, &mut family)?;
+    option(socket, libc::SO_PROTOCOL, &mut protocol)?;
+    Ok((family, protocol))
+}
+
 /// `getsockopt(2)` into a value of plain integers.
 fn option<T: Copy>(socket: Descriptor, name: i32, value: &mut T) -> Outcome<()> {
     let mut length = size_of::<T>() as u32;

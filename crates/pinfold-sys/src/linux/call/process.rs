@@ -134,14 +134,6 @@ pub(crate) fn landlock_add_path(ruleset: Descriptor, rights: u64, opened: i32) -
     reads(libc::SYS_landlock_add_rule, arguments(given)).map(drop)
 }
 
-/// Adds a rule for a TCP port.
-pub(crate) fn landlock_add_port(ruleset: Descriptor, rights: u64, port: u16) -> Outcome<()> {
-    const LANDLOCK_RULE_NET_PORT: usize = 2;
-    let rule = [rights, u64::from(port)];
-    let given = [flag(ruleset), LANDLOCK_RULE_NET_PORT, pointer(&rule), 0];
-    reads(libc::SYS_landlock_add_rule, arguments(given)).map(drop)
-}
-
 /// `landlock_restrict_self(2)`.
 pub(crate) fn landlock_restrict_self(ruleset: Descriptor) -> Outcome<()> {
     numbers(libc::SYS_landlock_restrict_self, [flag(ruleset), 0]).map(drop)

@@ -7,18 +7,20 @@
 //! Landlock gives, one call after the other. Whatever is not allowed, or not
 //! understood, goes on to the kernel and meets Landlock.
 
+mod network;
 mod place;
 mod request;
 
-pub(super) use request::calls;
+pub(super) use network::Door;
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use pinfold_policy::path::AbsPath;
-use pinfold_policy::plan::linux::Judge;
+use pinfold_policy::plan::linux::{self, Judge};
 use pinfold_policy::profile::Access;
 
 use super::call::{self, Told};
+use super::filter::When;
 use super::name::text;
 use super::raw::Errno;
 use place::Place;
@@ -56,23 +58,61 @@ enum Not {
 
 type Outcome = Result<Answer, Not>;
 
+/// What is done for a command.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Duties {
+    /// With files.
+    pub(super) files: Option<linux::Deputy>,
+    /// Where its connections are led to.
+    pub(super) door: Option<Door>,
+}
+
+impl Duties {
+    pub(super) fn is_none(&self) -> bool {
+        self.files.is_none() && self.door.is_none()
+    }
+
+    /// The calls to hear of.
+    pub(super) fn calls(&self) -> Vec<(libc::c_long, When)> {
+        let mut calls =
+            self.files.as_ref().map_or(Vec::new(), |files| request::of_files(files.reads));
+        if self.door.is_some() {
+            calls.extend(request::OF_SOCKETS.map(|call| (call, When::Always)));
+        }
+        calls
+    }
+}
+
 /// Makes calls on the thread that it was made on.
 pub(super) struct Deputy<'d> {
-    judge: Judge<'d>,
+    judge: Option<Judge<'d>>,
+    door: Option<Door>,
     /// The capabilities of this thread, if it has any.
     privileges: Option<[u32; 6]>,
 }
 
 impl Deputy<'_> {
     /// Prepares this thread.
-    pub(super) fn new(judge: Judge<'_>) -> Result<Deputy<'_>, Errno> {
+    pub(super) fn new(duties: &Duties) -> Result<Deputy<'_>, Errno> {
         call::unshare(libc::CLONE_FS)?;
-        let privileges = call::capabilities()?;
-        Ok(Deputy { judge, privileges: Some(privileges).filter(|sets| *sets != [0; 6]) })
+        let privileges = Some(call::capabilities()?).filter(|sets| *sets != [0; 6]);
+        let judge = duties.files.as_ref().map(linux::Deputy::judge);
+        Ok(Deputy { judge, door: duties.door, privileges })
     }
 
     /// Makes a call and answers it.
     pub(super) fn attend(&self, listener: i32, told: &Told) -> Fate {
+        match self.attempt(listener, told) {
+            // No rule of Landlock's is about that.
+            Fate::Kernel if self.door.is_some() && request::is_listen(told) => {
+                let _ = call::answer(listener, told.id, Err(Errno(libc::EACCES)));
+                Fate::Done
+            }
+            fate => fate,
+        }
+    }
+
+    fn attempt(&self, listener: i32, told: &Told) -> Fate {
         let Some(request) = request::read(told) else { return Fate::Kernel };
         // What was read is what the process asks for, as long as it waits.
         if !call::still_waits(listener, told.id) {
@@ -107,8 +147,29 @@ impl Deputy<'_> {
     }
 
     fn perform(&self, process: i32, request: &Request) -> Outcome {
+        match (request, &self.door, &self.judge) {
+            (Request::Connect { socket, destination }, Some(door), _) => {
+                door.connect(process, *socket, *destination)
+            }
+            (Request::Listen { socket, backlog }, Some(_), _) => {
+                network::listen(process, *socket, *backlog)
+            }
+            (request, _, Some(judge)) => Files { judge }.perform(process, request),
+            _ => Err(Not::Ours),
+        }
+    }
+}
+
+/// Does what is asked for with files.
+struct Files<'j, 'd> {
+    judge: &'j Judge<'d>,
+}
+
+impl Files<'_, '_> {
+    fn perform(&self, process: i32, request: &Request) -> Outcome {
         let place = |named: &Named| place(process, named, 0);
         match request {
+            Request::Connect { .. } | Request::Listen { .. } => Err(Not::Ours),
             Request::Open(named, opening) => self.open(process, named, *opening),
             Request::MakeDirectory(named, mode) => {
                 let place = place(named)?;
@@ -342,10 +403,7 @@ fn take_mask_of(process: i32) -> Result<(), Not> {
 
 /// Binds a socket of a process to a name; it gets to know that name only.
 fn bind(process: i32, socket: i32, place: &Place) -> Outcome {
-    let process = super::facts::process_of(process);
-    let descriptor = call::pidfd_open(process).map(owned).map_err(|_| Not::Ours)?;
-    let socket = call::pidfd_getfd(descriptor.as_raw_fd(), socket);
-    let socket = socket.map(owned).map_err(|_| Not::Ours)?;
+    let socket = network::taken(process, socket)?;
     let (directory, name) = place.at();
     call::fchdir(directory).map_err(|_| Not::Ours)?;
     let bound = call::bind_here(socket.as_raw_fd(), name);

@@ -1,5 +1,7 @@
 //! What a call asks for, as far as somebody else can do it.
 
+use std::net::SocketAddr;
+
 use libc::c_long;
 
 use super::super::attempts::{argument, read_path};
@@ -44,13 +46,18 @@ pub(super) enum Request {
     Rename { from: Named, to: Named, flags: u32 },
     Truncate(Named, u64),
     Bind { socket: i32, name: Named },
+    Connect { socket: i32, destination: SocketAddr },
+    Listen { socket: i32, backlog: i32 },
 }
 
 /// The bits of `open(2)` that say that something is changed.
 const CHANGES: u32 = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u32;
 
-/// The calls that can be done for a process; `reads` includes opening files to read.
-pub(in super::super) fn calls(reads: bool) -> Vec<(c_long, When)> {
+/// The calls that are about sockets of the internet.
+pub(super) const OF_SOCKETS: [c_long; 2] = [libc::SYS_connect, libc::SYS_listen];
+
+/// The calls that are about files; `reads` includes opening them to read.
+pub(super) fn of_files(reads: bool) -> Vec<(c_long, When)> {
     let opens = |index| if reads { When::Always } else { When::Bits(index, CHANGES) };
     let mut calls = vec![(libc::SYS_openat, opens(2)), (libc::SYS_openat2, When::Always)];
     let others = [
@@ -91,6 +98,11 @@ fn older(_opens: When) -> Vec<(c_long, When)> {
     Vec::new()
 }
 
+/// Whether a call wants to let a socket listen.
+pub(super) fn is_listen(told: &Told) -> bool {
+    c_long::from(told.number) == libc::SYS_listen
+}
+
 /// What a call asks for; nothing when it is for the kernel alone.
 pub(super) fn read(told: &Told) -> Option<Request> {
     let call = Call(told);
@@ -116,6 +128,12 @@ pub(super) fn read(told: &Told) -> Option<Request> {
         }
         libc::SYS_truncate => Request::Truncate(call.here(0)?, argument(told, 1)),
         libc::SYS_bind => Request::Bind { socket: call.number(0) as i32, name: call.socket(1)? },
+        libc::SYS_connect => {
+            Request::Connect { socket: call.number(0) as i32, destination: call.address(1)? }
+        }
+        libc::SYS_listen => {
+            Request::Listen { socket: call.number(0) as i32, backlog: call.number(1) as i32 }
+        }
         number => return read_older(number, &call),
     })
 }
@@ -194,15 +212,35 @@ impl Call<'_> {
         (read == how.len() && word(0) <= i32::MAX as u64).then_some(opening)
     }
 
+    /// The family of an address, and the rest of it.
+    fn address_in<'b>(&self, index: u8, buffer: &'b mut [u8]) -> Option<(i32, &'b [u8])> {
+        let length = (self.number(index + 1) as usize).min(buffer.len());
+        let buffer = buffer.get_mut(..length)?;
+        let process = self.0.process as i32;
+        let read = call::read_memory(process, argument(self.0, index), buffer).ok()?;
+        let (family, rest) = buffer.get(..read)?.split_first_chunk::<2>()?;
+        Some((i32::from(u16::from_ne_bytes(*family)), rest))
+    }
+
+    /// An address of the internet: `struct sockaddr_in` or, with the flow before the
+    /// address, `struct sockaddr_in6`.
+    fn address(&self, index: u8) -> Option<SocketAddr> {
+        let mut buffer = [0u8; 28];
+        let (family, rest) = self.address_in(index, &mut buffer)?;
+        let (port, rest) = rest.split_first_chunk::<2>()?;
+        let port = u16::from_be_bytes(*port);
+        match family {
+            libc::AF_INET => Some(SocketAddr::from((*rest.first_chunk::<4>()?, port))),
+            libc::AF_INET6 => Some(SocketAddr::from((*rest.get(4..)?.first_chunk::<16>()?, port))),
+            _ => None,
+        }
+    }
+
     /// The name of a unix socket in the file tree.
     fn socket(&self, index: u8) -> Option<Named> {
-        let mut address = [0u8; 2 + 108];
-        let length = (self.number(index + 1) as usize).min(address.len());
-        let address = address.get_mut(..length)?;
-        let process = self.0.process as i32;
-        let read = call::read_memory(process, argument(self.0, index), address).ok()?;
-        let (family, name) = address.get(..read)?.split_first_chunk::<2>()?;
-        if i32::from(u16::from_ne_bytes(*family)) != libc::AF_UNIX {
+        let mut buffer = [0u8; 2 + 108];
+        let (family, name) = self.address_in(index, &mut buffer)?;
+        if family != libc::AF_UNIX {
             return None;
         }
         let path = name.split(|byte| *byte == 0).next().filter(|path| !path.is_empty())?;
