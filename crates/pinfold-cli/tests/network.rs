@@ -1,6 +1,6 @@
 //! Host rules on the real kernel: what is reached, what is refused, and what the
 //! host's own server saw.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod world;
 
@@ -334,4 +334,95 @@ fn the_callers_proxy_resolves_names_only_where_the_profile_says_so() {
             ["GET http://no.such.invalid/ HTTP/1.1", "CONNECT no.such.invalid:8080 HTTP/1.1"];
         assert!(expected.contains(&asked[0].as_str()), "{asked:?}");
     }
+}
+
+/// Asks a port, inside, over a connection of its own: what comes back, in a line each.
+const ASK: &str = "
+import socket, sys, threading
+def ask(address, port, host='localhost'):
+    try:
+        s = socket.create_connection((address, port), timeout=10)
+        s.sendall(b'GET / HTTP/1.1\\r\\nHost: %s:%d\\r\\nConnection: close\\r\\n\\r\\n' % (host.encode(), port))
+        return s.makefile().read().split()[-1]
+    except OSError as error: return error.strerror
+def serve(address, port):
+    server = socket.create_server((address, port))
+    def answer():
+        while True:
+            client = server.accept()[0]; client.recv(4096); client.sendall(b'own'); client.close()
+    threading.Thread(target=answer, daemon=True).start()
+";
+
+/// Case N40, for programs that know of no proxy.
+#[test]
+fn n40_a_service_of_the_hosts_loopback_is_found_there_unless_something_inside_listens() {
+    let (world, server, other) =
+        (World::new("net-service"), Server::start(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = server.port;
+    let unnamed = other.local_addr().unwrap().port();
+    let script = format!(
+        "{ASK}
+print(ask('127.0.0.1', {port}), ask('127.0.0.1', {port}, '127.0.0.1'), ask('localhost', {port}))
+print(ask('127.0.0.1', {unnamed}))
+serve('0.0.0.0', {port}); serve('127.0.0.1', {unnamed})
+print(ask('127.0.0.1', {port}), ask('127.0.0.1', {unnamed}))
+"
+    );
+    for rule in [format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
+        let before = server.seen();
+        let output = world.pinfold(&["run", "--net", &rule, "--", "python3", "-c", &script]);
+        let expected = "served served served\nConnection refused\nown own\n";
+        assert_eq!(output.stdout, expected, "{rule} {}", output.stderr);
+        assert_eq!(server.seen() - before, 3, "{rule}");
+    }
+    other.set_nonblocking(true).unwrap();
+    assert_eq!(other.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn ports_that_rules_name_are_free_for_servers_inside() {
+    let world = World::new("net-free");
+    let script = format!("{ASK}\nserve('0.0.0.0', 8080)\nprint(ask('127.0.0.1', 8080))");
+    let output = world.pinfold(&["run", "--net", "*:8080", "--", "python3", "-c", &script]);
+    assert_eq!(output.stdout, "own\n", "{}", output.stderr);
+}
+
+#[test]
+fn wide_ranges_are_captured_at_every_port() {
+    let (world, server) = (World::new("net-wide"), Server::start());
+    let script =
+        format!("{ASK}\nprint(ask('no.test', 4321, 'no.test'), ask('127.0.0.1', {}))", server.port);
+    let rules = ["run", "--net", "127.0.0.1:1025-65535", "--net", "ok.test:*"];
+    let output = world.pinfold(&[&rules[..], &["--", "python3", "-c", &script]].concat());
+    assert!(output.stdout.ends_with(" served\n"), "{}{}", output.stdout, output.stderr);
+    let told = "pinfold: denied connect no.test:4321: no rule covers this host";
+    assert!(output.stderr.contains(told), "{}", output.stderr);
+    assert_eq!(server.seen(), 1);
+}
+
+#[test]
+fn networks_that_are_made_inside_are_left_alone() {
+    let world = World::new("net-nested");
+    // SIOCSIFADDR and SIOCSIFFLAGS: its loopback has this address, and is up.
+    let script = format!(
+        "{ASK}
+import ctypes, fcntl, struct
+if ctypes.CDLL(None).unshare(0x50000000): raise SystemExit('closed')
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+address = struct.pack('=H2x4s8x', socket.AF_INET, bytes([192, 0, 2, 7]))
+fcntl.ioctl(own, 0x8916, struct.pack('16s16s', b'lo', address))
+fcntl.ioctl(own, 0x8914, struct.pack('16sH14x', b'lo', 1))
+serve('192.0.2.7', 8080)
+print(ask('192.0.2.7', 8080))
+"
+    );
+    let python = ["python3", "-c", &script];
+    if world.output(world.command(python[0]).args(&python[1..])).stdout != "own\n" {
+        eprintln!("skipped: no network can be made");
+        return;
+    }
+    let profile = "permissions.nested={extends=\":workspace\",user_namespaces=true}";
+    let options = ["run", "-c", profile, "-p", "nested", "--net", "*:8080", "--"];
+    let output = world.pinfold(&[&options[..], &python].concat());
+    assert_eq!(output.stdout, "own\n", "{}", output.stderr);
 }

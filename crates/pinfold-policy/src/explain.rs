@@ -7,7 +7,7 @@ use crate::gap::Gap;
 use crate::net::Host;
 use crate::path::{AbsPath, Quoted};
 use crate::plan::linux::{
-    GrantAccess, LandlockPlan, MountAction, MountKind, Network, Plan, Reach, Root,
+    Capture, Doors, GrantAccess, LandlockPlan, MountAction, MountKind, Network, Plan, Reach, Root,
 };
 use crate::profile::{Confinement, EnvInherit, HostAction, NetAccess, NetMode, Profile};
 
@@ -154,12 +154,22 @@ pub fn plan(plan: &Plan) -> String {
         Network::Host => "the host's network",
     };
     let _ = writeln!(text, "  {network}");
-    if let Some(doors) = &plan.doors {
-        let _ = writeln!(
-            text,
-            "  a proxy on port {}, captured ports {:?}, names on port 53",
-            doors.proxy, doors.captured
-        );
+    if let Some(Doors { proxy, capture }) = &plan.doors {
+        let _ = write!(text, "  a proxy on port {proxy}, names on port 53, ");
+        let _ = match capture {
+            Capture::Ports(ports) => writeln!(text, "captured ports {ports:?}"),
+            Capture::All(ports) if ports.is_empty() => {
+                writeln!(text, "every connection is captured")
+            }
+            Capture::All(ports) => {
+                let range = |(first, last): &(u16, u16)| match first == last {
+                    true => first.to_string(),
+                    false => format!("{first}-{last}"),
+                };
+                let ports = ports.iter().map(range).collect::<Vec<String>>().join(" ");
+                writeln!(text, "every connection is captured, the host's loopback at {ports}")
+            }
+        };
     }
     if plan.filter.user_namespaces {
         text.push_str("  user namespaces allowed\n");

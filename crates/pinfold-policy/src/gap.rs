@@ -6,9 +6,8 @@ use crate::config::diagnostic::nearest;
 use crate::origin::Origin;
 
 /// The name of every gap that there can be on any system, sorted.
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 29] = [
     "attributes",
-    "datagrams",
     "deny-read",
     "entries",
     "existence",

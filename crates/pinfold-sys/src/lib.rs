@@ -36,7 +36,7 @@ pub use unix::*;
 pub use windows::*;
 
 pub use seam::{
-    Act, Appeared, Attempt, Check, Closed, Ended, Error, Exceeded, Handling, Launch, Level, May,
-    Network, OpenDoors, Opened, Place, Refused, Scarce, Size, Standard, Status, Usage, What,
-    Witness, describe,
+    Act, Appeared, Attempt, Captured, Check, Closed, Ended, Error, Exceeded, Handling, Launch,
+    Level, May, Network, OpenDoors, Opened, Place, Refused, Scarce, Size, Standard, Status, Usage,
+    What, Witness, describe,
 };

@@ -183,6 +183,15 @@ pub enum Network {
     NoProxy,
 }
 
+/// Which connections of a command come to its proxy, besides those to the proxy itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Captured {
+    /// Those to these TCP ports, sorted.
+    Ports(Vec<u16>),
+    /// All over TCP but those to loopback.
+    All,
+}
+
 /// What this process, outside of every sandbox, may do with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum May {

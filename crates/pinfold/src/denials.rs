@@ -107,7 +107,7 @@ impl Recorder {
     ) -> Arc<Recorder> {
         let network = match plan::captured(plan) {
             None => Network::Host,
-            Some(captured) => Network::Own { captured: captured.to_vec() },
+            Some(captured) => Network::Own { captured },
         };
         let (names, seen) = (OnceLock::new(), Mutex::default());
         Arc::new(Recorder { profile: profile.clone(), network, keep, observer, names, seen })

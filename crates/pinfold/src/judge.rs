@@ -10,7 +10,7 @@ use pinfold_policy::net::{Host, HostReason, decide_host, rule_text};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::{NetAccess, Profile};
 use pinfold_sys::view::{self, Kind, View};
-use pinfold_sys::{Act, May, facts, name};
+use pinfold_sys::{Act, Captured, May, facts, name};
 
 /// A refusal of the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub(crate) struct Judgement {
 pub(crate) enum Network {
     /// The host's.
     Host,
-    /// One of their own, with the ports at which connections come to the proxy.
-    Own { captured: Vec<u16> },
+    /// One of their own, with the connections that come to the proxy.
+    Own { captured: Captured },
 }
 
 /// The port of name servers.
@@ -175,7 +175,11 @@ pub(crate) fn address(
     let Network::Own { captured } = network else { return None };
     let port = address.port();
     let here = address.ip().is_loopback() || address.ip().is_unspecified();
-    let proxied = !datagrams && captured.binary_search(&port).is_ok();
+    let proxied = !datagrams
+        && match captured {
+            Captured::Ports(ports) => ports.binary_search(&port).is_ok(),
+            Captured::All => !here,
+        };
     let rules = profile.network.access == NetAccess::Rules;
     // Port 0 only asks which way packets would go; groups are for discovery.
     if port == 0 || address.ip().is_multicast() || proxied || (rules && port == NAMES) {

@@ -233,7 +233,12 @@ impl Conversation<'_> {
         if *host == request.host && port == request.port {
             return Ok(());
         }
-        let by_address = matches!(self.scope, Scope::Tunnel(Host::Address(_), _));
+        let by_address = match &self.scope {
+            Scope::Tunnel(Host::Address(_), _) => true,
+            // What a rule calls by its name was connected to by its address, or the other way.
+            Scope::Tunnel(tunnel, _) => tunnel.is_loopback() && host.is_loopback(),
+            Scope::Proxy => false,
+        };
         let denied = self.gate.policy.decide_host(host, port).reason == HostReason::Denied;
         if by_address && port == request.port && !denied {
             return Ok(());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::host::is_localhost;
 use super::rule::{first_address, rule_text};
 use super::{AddressClass, DEFAULT_PORTS, Host, classify, unmapped};
 use crate::profile::{HostAction, HostPattern, HostRule, NetAccess, NetPolicy};
@@ -310,11 +311,32 @@ fn names_special(pattern: &HostPattern, address: IpAddr, class: AddressClass) ->
     *prefix >= narrowest && covers_address(pattern, address)
 }
 
+/// The ports at which rules name services on the host's loopback, in ranges from the first
+/// to the last.
+pub fn host_loopback(policy: &NetPolicy) -> Vec<(u16, u16)> {
+    let names_it = |rule: &&HostRule| match &rule.host {
+        HostPattern::Name(name) => is_localhost(name),
+        HostPattern::Network { address, prefix } => {
+            classify(*address) == AddressClass::Loopback && (address.is_ipv6() || *prefix >= 8)
+        }
+        _ => false,
+    };
+    let defaults = DEFAULT_PORTS.map(|port| (port, port));
+    let rules = policy.hosts.iter().filter(|rule| rule.action != HostAction::Deny);
+    let ports = rules.filter(names_it).flat_map(|rule| match &rule.ports[..] {
+        [] => defaults.to_vec(),
+        ports => ports.to_vec(),
+    });
+    let mut ports: Vec<(u16, u16)> = ports.collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
 /// `localhost` means this machine (RFC 6761): a rule that says so names it.
 fn is_localhost_rule(rule: &HostRule, host: &Host) -> bool {
-    let localhost = |name: &str| name == "localhost" || name.ends_with(".localhost");
     matches!((&rule.host, host), (HostPattern::Name(rule), Host::Name(name))
-        if rule == name && localhost(name))
+        if rule == name && is_localhost(name))
 }
 
 #[cfg(test)]

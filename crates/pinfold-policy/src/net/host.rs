@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::unmapped;
+
 /// A host that a client named.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
@@ -59,6 +61,14 @@ impl fmt::Display for HostError {
 impl std::error::Error for HostError {}
 
 impl Host {
+    /// Whether it is this machine's loopback, by address or by name (RFC 6761).
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Host::Name(name) => is_localhost(name),
+            Host::Address(address) => unmapped(*address).is_loopback(),
+        }
+    }
+
     /// Reads a host as a client writes it, IPv6 addresses in brackets.
     ///
     /// The short, octal and hexadecimal forms of IPv4 that C libraries accept
@@ -192,6 +202,11 @@ fn legacy_number(text: &str) -> Option<u64> {
         digits if digits.starts_with(['+', '-']) => None,
         digits => u64::from_str_radix(digits, radix).ok(),
     }
+}
+
+/// Whether a name means this machine.
+pub(super) fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]

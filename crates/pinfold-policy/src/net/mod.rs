@@ -14,7 +14,7 @@ mod introduction;
 mod rule;
 
 pub use address::{AddressClass, classify, unmapped};
-pub use decide::{HostReason, HostVerdict, decide_address, decide_host};
+pub use decide::{HostReason, HostVerdict, decide_address, decide_host, host_loopback};
 pub use host::{Host, HostError, parse_authority, parse_destination};
 pub use index::IndexedPolicy;
 pub use introduction::{Introduction, Secret};

@@ -7,9 +7,10 @@
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use pinfold_policy::plan::linux::Doors;
+use pinfold_policy::plan::linux::{Capture, Doors};
 
 use super::call::{self, Listen, Patience};
+use super::deputy::Door;
 use super::raw::Errno;
 use crate::seam::OpenDoors;
 
@@ -33,7 +34,11 @@ pub(crate) fn open(doors: &Doors, channel: i32) -> Result<(), Errno> {
     descriptors[1] = call::listen_on(ANY, NAMES_PORT, Listen::Datagram)?;
     descriptors[2] = call::listen_on(ANY, NAMES_PORT, Listen::Stream)?;
     let mut count = 3;
-    for (slot, port) in descriptors[3..].iter_mut().zip(&doors.captured) {
+    let captured = match &doors.capture {
+        Capture::Ports(ports) => &ports[..],
+        Capture::All(_) => &[],
+    };
+    for (slot, port) in descriptors[3..].iter_mut().zip(captured) {
         *slot = call::listen_on(ANY, *port, Listen::Stream)?;
         count += 1;
     }
@@ -46,8 +51,9 @@ pub(crate) fn open(doors: &Doors, channel: i32) -> Result<(), Errno> {
     }
 }
 
-/// What `open` has passed out; nothing when the first process failed before.
-pub(crate) fn received(channel: i32) -> Option<OpenDoors> {
+/// What `open` has passed out; nothing when the first process failed before. `door` is where
+/// connections are led to, if they are.
+pub(crate) fn received(channel: i32, door: Option<&Door>) -> Option<OpenDoors> {
     let mut descriptors = [-1; MOST];
     let received =
         call::receive_message(channel, &mut [0], &mut descriptors, Patience::Wait).ok()?;
@@ -56,11 +62,13 @@ pub(crate) fn received(channel: i32) -> Option<OpenDoors> {
         unsafe { OwnedFd::from_raw_fd(*descriptor) }
     });
     let (proxy, names, names_stream) = (owned.next()?, owned.next()?, owned.next()?);
-    Some(OpenDoors {
+    let doors = OpenDoors {
         proxy: TcpListener::from(proxy),
         names: Some(UdpSocket::from(names)),
         names_stream: Some(TcpListener::from(names_stream)),
         captured: owned.map(TcpListener::from).collect(),
-        secret: None,
-    })
+        secret: door.map(Door::secret),
+    };
+    door.into_iter().for_each(|door| door.note(&doors));
+    Some(doors)
 }

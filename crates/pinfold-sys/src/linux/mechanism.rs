@@ -4,11 +4,10 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{Network, Plan};
 use pinfold_policy::profile::Limits;
 
-use super::command::{Command, Telling};
-use super::deputy::Duties;
+use super::command::Command;
+use super::deputy::{Door, Duties};
 use super::head_start::HeadStart;
 use super::init::Task;
-use super::notify::{self, Listener};
 use super::{landlock, namespaces};
 use crate::seam::{Error, Launch, OpenDoors, Place};
 
@@ -58,15 +57,18 @@ pub(super) fn limits(plan: &Plan) -> Limits {
     }
 }
 
-/// Who hears of calls and, under Landlock, makes some.
-pub(super) fn listening(
+/// What is done for the commands of a session; the door of one without namespaces is
+/// handed out.
+pub(super) fn duties(
     plan: &Plan,
     place: &Place,
     opened: &mut dyn FnMut(OpenDoors) -> bool,
-) -> Result<Option<(Listener, Telling)>, Error> {
-    let duties = match plan {
-        Plan::Landlock(plan) => landlock::duties(plan, place.door.as_ref(), opened)?,
-        _ => Duties::default(),
-    };
-    notify::listen(place.witness.as_ref(), duties)
+) -> Result<Duties, Error> {
+    match plan {
+        Plan::Landlock(plan) => landlock::duties(plan, place.door.as_ref(), opened),
+        Plan::Namespaces(plan) => {
+            Ok(Duties { files: None, door: Door::inside(plan.doors.as_ref())? })
+        }
+        Plan::Unconfined(_) => Ok(Duties::default()),
+    }
 }

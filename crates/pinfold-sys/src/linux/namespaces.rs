@@ -11,7 +11,7 @@ use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
 use super::command::{Command, Telling, Vector, stack};
-use super::deputy::Duties;
+use super::deputy::{Door, Duties};
 use super::head_start::HeadStart;
 use super::init::Task;
 use super::keeper::{CoverInside, Keeper};
@@ -59,7 +59,9 @@ pub(crate) fn run(
         command.ruleset = scopes();
     }
     let ruleset = command.ruleset;
-    let heard = notify::listen(launch.witness.as_ref(), Duties::default())?;
+    let door = Door::inside(plan.doors.as_ref())?;
+    let duties = Duties { files: None, door: door.clone() };
+    let heard = notify::listen(launch.witness.as_ref(), duties)?;
     let (listener, telling) = heard.unzip();
     let listening = telling.as_ref().map(|telling| telling.channel);
     if plan.filter.user_namespaces {
@@ -89,7 +91,7 @@ pub(crate) fn run(
     listening.into_iter().for_each(call::close);
     if let Some([outer, inner]) = channel {
         call::close(inner);
-        if doors::received(outer).is_some_and(opened) {
+        if doors::received(outer, door.as_ref()).is_some_and(opened) {
             let _ = call::write(outer, &[1]);
         }
         call::close(outer);

@@ -1,12 +1,12 @@
 //! The plans of this system, under the names that the library uses everywhere.
 
 use pinfold_policy::explain;
-use pinfold_policy::plan::linux::{self, PROXY_PORT};
+use pinfold_policy::plan::linux::{self, Capture, PROXY_PORT};
 
 pub use pinfold_policy::host::LinuxHost as Host;
 pub use pinfold_policy::plan::linux::{Plan, compile};
 
-use crate::seam::Network;
+use crate::seam::{Captured, Network};
 
 /// The system that plans are made for.
 pub const SYSTEM: pinfold_policy::host::System = pinfold_policy::host::System::Linux;
@@ -25,12 +25,16 @@ pub fn network(plan: &Plan) -> Network {
     }
 }
 
-/// The ports at which every connection comes to the proxy, sorted, when commands have
-/// a network of their own; nothing when theirs is the host's.
-pub fn captured(plan: &Plan) -> Option<&[u16]> {
+/// Which connections come to the proxy, when commands have a network of their own; nothing
+/// when theirs is the host's.
+pub fn captured(plan: &Plan) -> Option<Captured> {
     match plan {
         Plan::Namespaces(plan) if plan.network == linux::Network::Own => {
-            Some(plan.doors.as_ref().map_or(&[], |doors| &doors.captured))
+            Some(match plan.doors.as_ref().map(|doors| &doors.capture) {
+                None => Captured::Ports(Vec::new()),
+                Some(Capture::Ports(ports)) => Captured::Ports(ports.clone()),
+                Some(Capture::All(_)) => Captured::All,
+            })
         }
         _ => None,
     }

@@ -154,7 +154,9 @@ fn supervise(
     };
     let mut opened = Some(opened);
     let mut opened = |doors| opened.take().is_some_and(|opened| opened(doors));
-    let (listener, telling) = mechanism::listening(plan, place, &mut opened)?.unzip();
+    let duties = mechanism::duties(plan, place, &mut opened)?;
+    let door = duties.door.clone();
+    let (listener, telling) = notify::listen(place.witness.as_ref(), duties)?.unzip();
     if matches!(plan, Plan::Namespaces(plan) if plan.filter.user_namespaces) {
         task.mounts = listener.as_ref().map(notify::Listener::home);
     }
@@ -172,7 +174,7 @@ fn supervise(
     drop((inner, supervisor, listening));
     if let Some([outer, inner]) = channel {
         drop(inner);
-        if doors::received(outer.as_raw_fd()).is_some_and(opened) {
+        if doors::received(outer.as_raw_fd(), door.as_ref()).is_some_and(opened) {
             let _ = call::write(outer.as_raw_fd(), &[1]);
         }
     }

@@ -5,7 +5,7 @@ use pinfold_policy::plan::macos;
 pub use pinfold_policy::host::MacHost as Host;
 pub use pinfold_policy::plan::macos::{Plan, compile};
 
-use crate::seam::Network;
+use crate::seam::{Captured, Network};
 
 /// The system that plans are made for.
 pub const SYSTEM: pinfold_policy::host::System = pinfold_policy::host::System::MacOs;
@@ -23,11 +23,11 @@ pub fn network(plan: &Plan) -> Network {
     }
 }
 
-/// The ports at which every connection comes to the proxy: none is captured, and what a
-/// sandbox refuses is told; nothing when nothing is refused.
-pub fn captured(plan: &Plan) -> Option<&[u16]> {
+/// Which connections come to the proxy: none is captured, and what a sandbox refuses is
+/// told; nothing when nothing is refused.
+pub fn captured(plan: &Plan) -> Option<Captured> {
     match plan {
-        Plan::Seatbelt(_) => Some(&[]),
+        Plan::Seatbelt(_) => Some(Captured::Ports(Vec::new())),
         Plan::Unconfined(_) => None,
     }
 }

@@ -5,7 +5,7 @@ use pinfold_policy::plan::windows;
 pub use pinfold_policy::host::WindowsHost as Host;
 pub use pinfold_policy::plan::windows::{Plan, compile};
 
-use crate::seam::Network;
+use crate::seam::{Captured, Network};
 
 /// The system that plans are made for.
 pub const SYSTEM: pinfold_policy::host::System = pinfold_policy::host::System::Windows;
@@ -23,9 +23,9 @@ pub fn network(plan: &Plan) -> Network {
     }
 }
 
-/// The ports at which every connection comes to the proxy, when commands have a
-/// network of their own: they have the host's.
-pub fn captured(_plan: &Plan) -> Option<&[u16]> {
+/// Which connections come to the proxy, when commands have a network of their own: they have
+/// the host's.
+pub fn captured(_plan: &Plan) -> Option<Captured> {
     None
 }
 

@@ -11,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::landlock::{self, Tree};
 use super::mounts::Mounts;
 use super::{
-    Appears, Doors, Filter, Mount, MountAction, MountKind, NamespacePlan, Network, Pattern, Plan,
-    Root, Sockets, Watch,
+    Appears, Capture, Doors, Filter, Mount, MountAction, MountKind, NamespacePlan, Network,
+    Pattern, Plan, Root, Sockets, Watch,
 };
 use crate::decide;
 use crate::gap::Gap;
 use crate::host::{LinuxHost, PathFact, PathKind};
+use crate::net::host_loopback;
 use crate::origin::Origin;
 use crate::path::AbsPath;
 use crate::profile::{
@@ -325,7 +326,7 @@ impl<'a> Compiler<'a> {
                 NetAccess::Open => Network::Host,
                 NetAccess::Off | NetAccess::Rules => Network::Own,
             },
-            doors: doors(&profile.network),
+            doors: doors(&profile.network, self.host.notification),
             filter: Filter { user_namespaces: profile.user_namespaces, sockets: Sockets::Ordinary },
             limits: profile.limits,
         }
@@ -375,10 +376,24 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// The ports that a proxy has to listen on, when there are host rules.
-fn doors(policy: &NetPolicy) -> Option<Doors> {
+/// Whether the supervisor had better hear of every connection: ports that something of the
+/// proxy's listens on are too many to be captured one by one, or are needed by the command
+/// itself, as any may be that an ordinary user can listen on.
+pub fn wants_to_lead(policy: &NetPolicy) -> bool {
+    const FIRST_OF_USERS: u16 = 1024;
+    let rules = || policy.hosts.iter().filter(|rule| rule.action != HostAction::Deny);
+    let mut ports = rules().flat_map(|rule| &rule.ports);
+    let asks = |(first, last): &(u16, u16)| *last >= FIRST_OF_USERS || last - first >= WIDE;
+    policy.access == NetAccess::Rules && (ports.any(asks) || !host_loopback(policy).is_empty())
+}
+
+/// What a proxy has to listen on, when there are host rules.
+fn doors(policy: &NetPolicy, notification: bool) -> Option<Doors> {
     if policy.access != NetAccess::Rules {
         return None;
+    }
+    if notification && wants_to_lead(policy) {
+        return Some(Doors { proxy: PROXY_PORT, capture: Capture::All(host_loopback(policy)) });
     }
     // What programs reach without a word about a proxy, so that a refusal is told.
     let mut captured = BTreeSet::from([22, 80, 443]);
@@ -389,7 +404,8 @@ fn doors(policy: &NetPolicy) -> Option<Doors> {
     }
     captured.remove(&PROXY_PORT);
     captured.remove(&NAMES_PORT);
-    Some(Doors { proxy: PROXY_PORT, captured: captured.into_iter().take(MOST_CAPTURED).collect() })
+    let captured = captured.into_iter().take(MOST_CAPTURED).collect();
+    Some(Doors { proxy: PROXY_PORT, capture: Capture::Ports(captured) })
 }
 
 fn limit_gaps(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {

@@ -8,7 +8,7 @@ mod interest;
 mod landlock;
 mod mounts;
 
-pub use compile::{PROXY_PORT, compile};
+pub use compile::{PROXY_PORT, compile, wants_to_lead};
 pub use deputy::{Deputy, Judge};
 pub use interest::paths_of_interest;
 pub use landlock::directories_to_list;
@@ -159,13 +159,25 @@ pub enum Network {
 
 /// Sockets that listen inside the command's network for a proxy outside. Every
 /// address leads to loopback there, so a program that ignores the proxy meets
-/// the same doors: name servers on port 53, and the captured ports.
+/// the same doors: name servers on port 53, and what is captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doors {
     /// The port of the proxy on 127.0.0.1.
     pub proxy: u16,
-    /// The TCP ports that are captured on every address, sorted.
-    pub captured: Vec<u16>,
+    /// How connections come to the proxy that are meant for somewhere else.
+    pub capture: Capture,
+}
+
+/// Which connections are captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// Those to these TCP ports on every address, sorted: something listens there, which the
+    /// command can therefore not do itself.
+    Ports(Vec<u16>),
+    /// All but those to loopback: the supervisor hears of them and leads them to the
+    /// proxy. At these ports, ranges from the first to the last, even loopback is the
+    /// host's where nothing inside listens.
+    All(Vec<(u16, u16)>),
 }
 
 /// What the system-call filter refuses.

@@ -58,6 +58,13 @@ pub(crate) fn socket_family(socket: Descriptor) -> Outcome<(i32, i32)> {
     Ok((family, protocol))
 }
 
+/// A number of the network that a socket is in: `SO_NETNS_COOKIE` of Linux 5.14.
+pub(crate) fn network_of(socket: Descriptor) -> Outcome<u64> {
+    const SO_NETNS_COOKIE: i32 = 71;
+    let mut number = 0;
+    option(socket, SO_NETNS_COOKIE, &mut number).map(|()| number)
+}
+
 /// `getsockopt(2)` into a value of plain integers.
 fn option<T: Copy>(socket: Descriptor, name: i32, value: &mut T) -> Outcome<()> {
     let mut length = size_of::<T>() as u32;

@@ -76,8 +76,11 @@ impl Duties {
     pub(super) fn calls(&self) -> Vec<(libc::c_long, When)> {
         let mut calls =
             self.files.as_ref().map_or(Vec::new(), |files| request::of_files(files.reads));
-        if self.door.is_some() {
-            calls.extend(request::OF_SOCKETS.map(|call| (call, When::Always)));
+        if let Some(door) = &self.door {
+            calls.push((libc::SYS_connect, When::Always));
+            if !door.is_inside() {
+                calls.push((libc::SYS_listen, When::Always));
+            }
         }
         calls
     }
@@ -97,7 +100,7 @@ impl Deputy<'_> {
         call::unshare(libc::CLONE_FS)?;
         let privileges = Some(call::capabilities()?).filter(|sets| *sets != [0; 6]);
         let judge = duties.files.as_ref().map(linux::Deputy::judge);
-        Ok(Deputy { judge, door: duties.door, privileges })
+        Ok(Deputy { judge, door: duties.door.clone(), privileges })
     }
 
     /// Makes a call and answers it.

@@ -53,9 +53,6 @@ pub(super) enum Request {
 /// The bits of `open(2)` that say that something is changed.
 const CHANGES: u32 = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u32;
 
-/// The calls that are about sockets of the internet.
-pub(super) const OF_SOCKETS: [c_long; 2] = [libc::SYS_connect, libc::SYS_listen];
-
 /// The calls that are about files; `reads` includes opening them to read.
 pub(super) fn of_files(reads: bool) -> Vec<(c_long, When)> {
     let opens = |index| if reads { When::Always } else { When::Bits(index, CHANGES) };
