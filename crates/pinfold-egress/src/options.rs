@@ -37,7 +37,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            outside: Arc::new(System),
+            outside: Arc::new(System::default()),
             decider: None,
             observer: None,
             audit: None,

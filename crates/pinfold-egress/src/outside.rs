@@ -1,10 +1,13 @@
 //! The network outside: where names are resolved and connections made.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
@@ -28,16 +31,52 @@ pub trait Outside: Send + Sync + 'static {
 }
 
 /// This host's own resolver (hosts file, VPN and local names included) and
-/// network.
-#[derive(Clone, Copy, Debug)]
-pub struct System;
+/// network. What a name was found to have holds for a second: programs that
+/// fetch many things open many connections at once.
+#[derive(Clone, Debug, Default)]
+pub struct System {
+    found: Arc<Mutex<Found>>,
+}
+
+/// The addresses of names, and since when they are known.
+type Found = HashMap<String, (Instant, Vec<IpAddr>)>;
+
+/// How long the addresses of a name hold.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Names whose addresses are kept.
+const MOST_NAMES: usize = 256;
+
+impl System {
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, name: String, addresses: &[IpAddr]) {
+        let mut found = self.found();
+        if found.len() >= MOST_NAMES {
+            found.retain(|_, (since, _)| since.elapsed() < FRESH);
+        }
+        if found.len() < MOST_NAMES {
+            found.insert(name, (Instant::now(), addresses.to_vec()));
+        }
+    }
+}
 
 impl Outside for System {
     fn resolve(&self, name: &str) -> Pending<Vec<IpAddr>> {
-        let name = String::from(name);
+        if let Some((since, addresses)) = self.found().get(name)
+            && since.elapsed() < FRESH
+        {
+            let addresses = addresses.clone();
+            return Box::pin(async { Ok(addresses) });
+        }
+        let (name, own) = (String::from(name), self.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+            own.keep(name, &addresses);
+            Ok(addresses)
         })
     }
 
@@ -74,6 +113,19 @@ fn names_in(hosts: &str, address: IpAddr) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_found_is_kept_for_a_moment_and_within_bounds() {
+        let system = System::default();
+        for index in 0..2 * MOST_NAMES {
+            system.keep(format!("host{index}.test"), &[IpAddr::from([11, 0, 0, 1])]);
+        }
+        assert_eq!(system.found().len(), MOST_NAMES);
+        let old = Instant::now().checked_sub(FRESH).unwrap();
+        system.found().values_mut().for_each(|(since, _)| *since = old);
+        system.keep("new.test".into(), &[]);
+        assert_eq!(system.found().keys().collect::<Vec<_>>(), ["new.test"]);
+    }
 
     #[test]
     fn a_hosts_file_names_addresses() {
