@@ -91,7 +91,7 @@ fn scene() -> &'static (SocketAddr, Arc<World>) {
             access: NetAccess::Rules,
             origin: Origin::BuiltIn("fuzz"),
             mode: NetMode::Full,
-            allow_local_binding: false,
+            allow_local_binding: None,
             upstream_resolves: false,
             hosts: vec![rule("ok.test", HostAction::Allow), rule("no.test", HostAction::Deny)],
             unix_sockets: Vec::new(),

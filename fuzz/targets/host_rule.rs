@@ -18,7 +18,7 @@ fn policy(hosts: Vec<HostRule>) -> NetPolicy {
         access: NetAccess::Rules,
         origin: Origin::BuiltIn("fuzz"),
         mode: NetMode::Full,
-        allow_local_binding: false,
+        allow_local_binding: None,
         upstream_resolves: false,
         hosts,
         unix_sockets: Vec::new(),

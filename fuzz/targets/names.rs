@@ -22,7 +22,7 @@ fn policy() -> NetPolicy {
         access: NetAccess::Rules,
         origin: Origin::BuiltIn("fuzz"),
         mode: NetMode::Full,
-        allow_local_binding: false,
+        allow_local_binding: None,
         upstream_resolves: false,
         hosts: ["ok.test", "*.below.test", "single"].map(rule).into(),
         unix_sockets: Vec::new(),

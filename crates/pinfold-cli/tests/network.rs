@@ -426,3 +426,35 @@ print(ask('192.0.2.7', 8080))
     let output = world.pinfold(&[&options[..], &python].concat());
     assert_eq!(output.stdout, "own\n", "{}", output.stderr);
 }
+
+#[test]
+fn nothing_listens_where_local_binding_is_off() {
+    let world = World::new("net-servers");
+    let script = "
+import socket
+def tried(act):
+    try: act(); return 'done'
+    except OSError as error: return error.strerror
+for family, place in ((socket.AF_INET, ('127.0.0.1', 8080)), (socket.AF_INET6, ('::1', 8080))):
+    free, bound = (socket.socket(family, socket.SOCK_STREAM) for _ in range(2))
+    print(tried(lambda: bound.bind(place)), tried(lambda: free.listen()))
+print(tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(('127.0.0.1', 8080))))
+own = socket.socket(socket.AF_UNIX)
+print(tried(lambda: own.bind('own')), tried(lambda: own.listen()))
+# What a client does to have a port of the kernel's choice.
+print(tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(('', 0))))
+";
+    let no = "Permission denied Permission denied\n";
+    let refused = format!("{no}{no}Permission denied\ndone done\ndone\n");
+    let all = "done done\ndone done\ndone\ndone done\ndone\n";
+    let off = "permissions.p={extends=\":workspace\",network={allow_local_binding=false}}";
+    let unsaid = "permissions.p={extends=\":workspace\"}";
+    for rules in [&[][..], &["--net", "example.com"], &["--net", "*:8080"]] {
+        for (profile, expected) in [(off, refused.as_str()), (unsaid, all)] {
+            let options = [&["run", "-c", profile, "-p", "p"][..], rules].concat();
+            let output = world.pinfold(&[&options[..], &["--", "python3", "-c", script]].concat());
+            assert_eq!(output.stdout, expected, "{options:?} {}", output.stderr);
+            let _ = std::fs::remove_file(world.path("own"));
+        }
+    }
+}

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         access: NetAccess::Rules,
         origin: Origin::Flag("proxy".into()),
         mode: NetMode::Full,
-        allow_local_binding: false,
+        allow_local_binding: None,
         upstream_resolves: false,
         hosts: hosts?,
         unix_sockets: Vec::new(),

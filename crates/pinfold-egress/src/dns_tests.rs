@@ -13,7 +13,7 @@ fn policy(rules: &[&str]) -> NetPolicy {
         access: NetAccess::Rules,
         origin: Origin::BuiltIn("test"),
         mode: NetMode::Full,
-        allow_local_binding: false,
+        allow_local_binding: None,
         upstream_resolves: false,
         hosts: rules.iter().map(rule).collect(),
         unix_sockets: Vec::new(),

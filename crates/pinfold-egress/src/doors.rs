@@ -338,7 +338,7 @@ mod tests {
             access: NetAccess::Rules,
             origin: Origin::BuiltIn("test"),
             mode: NetMode::Full,
-            allow_local_binding: false,
+            allow_local_binding: None,
             upstream_resolves: false,
             hosts: Vec::new(),
             unix_sockets: Vec::new(),

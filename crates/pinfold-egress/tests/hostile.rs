@@ -55,7 +55,7 @@ fn questions_about_names() {
         access: NetAccess::Rules,
         origin: Origin::BuiltIn("test"),
         mode: NetMode::Full,
-        allow_local_binding: false,
+        allow_local_binding: None,
         upstream_resolves: false,
         hosts: Vec::new(),
         unix_sockets: Vec::new(),

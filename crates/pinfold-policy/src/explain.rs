@@ -171,6 +171,9 @@ pub fn plan(plan: &Plan) -> String {
             }
         };
     }
+    if !plan.servers {
+        text.push_str("  nothing listens but unix sockets\n");
+    }
     if plan.filter.user_namespaces {
         text.push_str("  user namespaces allowed\n");
     }

@@ -6,7 +6,7 @@ use crate::config::diagnostic::nearest;
 use crate::origin::Origin;
 
 /// The name of every gap that there can be on any system, sorted.
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 30] = [
     "attributes",
     "deny-read",
     "entries",
@@ -15,6 +15,7 @@ pub const NAMES: [&str; 29] = [
     "landlock",
     "landlock-version",
     "later-matches",
+    "local-binding",
     "loopback",
     "memory",
     "missing-path",

@@ -174,9 +174,9 @@ pub struct NetPolicy {
     pub origin: Origin,
     /// Which HTTP methods the proxy lets through.
     pub mode: NetMode,
-    /// Whether servers inside may be reached from the host's side, and listed
-    /// loopback services of the host from inside.
-    pub allow_local_binding: bool,
+    /// Whether the command may listen. Nothing means that it may where nobody outside
+    /// can reach it by that.
+    pub allow_local_binding: Option<bool>,
     /// Whether the caller's own proxy is given names to resolve, whose addresses then
     /// stay unchecked, instead of addresses.
     pub upstream_resolves: bool,

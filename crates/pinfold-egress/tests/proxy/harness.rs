@@ -45,7 +45,7 @@ pub(crate) fn policy(lines: &[&str]) -> NetPolicy {
         access: NetAccess::Rules,
         origin: Origin::BuiltIn("test"),
         mode: NetMode::Full,
-        allow_local_binding: false,
+        allow_local_binding: None,
         upstream_resolves: false,
         hosts: lines.iter().map(rule).collect(),
         unix_sockets: Vec::new(),

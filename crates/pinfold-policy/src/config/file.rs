@@ -135,7 +135,7 @@ pub struct NetTable {
     pub enabled: Option<At<bool>>,
     /// Which requests pass.
     pub mode: Option<At<NetMode>>,
-    /// Whether servers inside are reachable.
+    /// Whether the command may listen.
     pub allow_local_binding: Option<At<bool>>,
     /// Whether the caller's own proxy resolves names.
     pub upstream_resolves: Option<At<bool>>,

@@ -70,7 +70,7 @@ pub(super) fn network(
         mode: last(tables, |table| table.network.mode.as_ref())
             .map_or(NetMode::Full, |mode| mode.value),
         allow_local_binding: last(tables, |table| table.network.allow_local_binding.as_ref())
-            .is_some_and(|allowed| allowed.value),
+            .map(|allowed| allowed.value),
         upstream_resolves: last(tables, |table| table.network.upstream_resolves.as_ref())
             .is_some_and(|resolves| resolves.value),
         hosts: Vec::new(),

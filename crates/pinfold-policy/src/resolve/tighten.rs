@@ -144,8 +144,12 @@ fn network(profile: &mut Profile, table: &ProfileTable, diagnostics: &mut Vec<Di
         }
         _ => {}
     }
-    if let Some(binding) = table.network.allow_local_binding.as_ref().filter(|at| at.value) {
-        diagnostics.push(refused(&binding.place, "allow local binding"));
+    match &table.network.allow_local_binding {
+        Some(binding) if binding.value => {
+            diagnostics.push(refused(&binding.place, "allow local binding"));
+        }
+        Some(_) => policy.allow_local_binding = Some(false),
+        None => {}
     }
     match &table.network.upstream_resolves {
         Some(resolves) if resolves.value => {

@@ -100,6 +100,7 @@ fn plan(network: Network) -> NamespacePlan {
         patterns: Vec::new(),
         network,
         doors: None,
+        servers: true,
         filter: Filter { user_namespaces: false, sockets: Sockets::Ordinary },
         limits: Limits { wall_time: None, processes: None, memory: None, tmp_size: None },
     }

@@ -10,7 +10,7 @@ use pinfold_policy::profile::Limits;
 
 use super::call::{self, LandlockRuleset};
 use super::command::{Command, Telling, Vector, two_stacks};
-use super::deputy::{Door, Duties};
+use super::deputy::{Door, Duties, Servers};
 use super::init::Task;
 use super::name::{text, texts};
 use super::notify::{self, Listener};
@@ -100,7 +100,9 @@ pub(crate) fn duties(
     opened: &mut dyn FnMut(OpenDoors) -> bool,
 ) -> Result<Duties, Error> {
     let door = door.map(|door| Door::open(door, opened)).transpose()?;
-    Ok(Duties { files: plan.deputy.clone(), door })
+    // Where no socket can be made that could be reached, nobody need hear of it.
+    let servers = if door.is_some() { Servers::Unix } else { Servers::All };
+    Ok(Duties { files: plan.deputy.clone(), door, servers })
 }
 
 /// The task of the first process of a session, which is confined itself.

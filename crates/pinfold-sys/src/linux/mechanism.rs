@@ -66,9 +66,7 @@ pub(super) fn duties(
 ) -> Result<Duties, Error> {
     match plan {
         Plan::Landlock(plan) => landlock::duties(plan, place.door.as_ref(), opened),
-        Plan::Namespaces(plan) => {
-            Ok(Duties { files: None, door: Door::inside(plan.doors.as_ref())? })
-        }
+        Plan::Namespaces(plan) => Ok(namespaces::duties(plan, Door::inside(plan.doors.as_ref())?)),
         Plan::Unconfined(_) => Ok(Duties::default()),
     }
 }

@@ -11,7 +11,7 @@ use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
 use super::command::{Command, Telling, Vector, stack};
-use super::deputy::{Door, Duties};
+use super::deputy::{Door, Duties, Servers};
 use super::head_start::HeadStart;
 use super::init::Task;
 use super::keeper::{CoverInside, Keeper};
@@ -60,7 +60,7 @@ pub(crate) fn run(
     }
     let ruleset = command.ruleset;
     let door = Door::inside(plan.doors.as_ref())?;
-    let duties = Duties { files: None, door: door.clone() };
+    let duties = duties(plan, door.clone());
     let heard = notify::listen(launch.witness.as_ref(), duties)?;
     let (listener, telling) = heard.unzip();
     let listening = telling.as_ref().map(|telling| telling.channel);
@@ -187,6 +187,12 @@ fn cover(running: &Running<'_>, task: &Task, path: &CStr, how: Cover) -> Result<
     task.request.ask(path, how)?;
     running.wake();
     task.request.wait()
+}
+
+/// What is done for the commands of a plan whose connections are led to `door`.
+pub(crate) fn duties(plan: &NamespacePlan, door: Option<Door>) -> Duties {
+    let servers = if plan.servers { Servers::All } else { Servers::Unix };
+    Duties { files: None, door, servers }
 }
 
 /// The task of a first process, as yet without a command.

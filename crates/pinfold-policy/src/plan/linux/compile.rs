@@ -327,6 +327,7 @@ impl<'a> Compiler<'a> {
                 NetAccess::Off | NetAccess::Rules => Network::Own,
             },
             doors: doors(&profile.network, self.host.notification),
+            servers: servers(&profile.network),
             filter: Filter { user_namespaces: profile.user_namespaces, sockets: Sockets::Ordinary },
             limits: profile.limits,
         }
@@ -376,15 +377,21 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Whether the supervisor had better hear of every connection: ports that something of the
+/// Whether the supervisor had better hear of sockets: ports that something of the
 /// proxy's listens on are too many to be captured one by one, or are needed by the command
-/// itself, as any may be that an ordinary user can listen on.
-pub fn wants_to_lead(policy: &NetPolicy) -> bool {
+/// itself, as any may be that an ordinary user can listen on; or none may be listened on.
+pub fn wants_to_hear_of_sockets(policy: &NetPolicy) -> bool {
     const FIRST_OF_USERS: u16 = 1024;
     let rules = || policy.hosts.iter().filter(|rule| rule.action != HostAction::Deny);
     let mut ports = rules().flat_map(|rule| &rule.ports);
     let asks = |(first, last): &(u16, u16)| *last >= FIRST_OF_USERS || last - first >= WIDE;
     policy.access == NetAccess::Rules && (ports.any(asks) || !host_loopback(policy).is_empty())
+        || !servers(policy)
+}
+
+/// Whether the command may listen, where that is said of a network of its own.
+fn servers(policy: &NetPolicy) -> bool {
+    policy.access == NetAccess::Open || policy.allow_local_binding != Some(false)
 }
 
 /// What a proxy has to listen on, when there are host rules.
@@ -392,7 +399,7 @@ fn doors(policy: &NetPolicy, notification: bool) -> Option<Doors> {
     if policy.access != NetAccess::Rules {
         return None;
     }
-    if notification && wants_to_lead(policy) {
+    if notification && wants_to_hear_of_sockets(policy) {
         return Some(Doors { proxy: PROXY_PORT, capture: Capture::All(host_loopback(policy)) });
     }
     // What programs reach without a word about a proxy, so that a refusal is told.
@@ -410,6 +417,15 @@ fn doors(policy: &NetPolicy, notification: bool) -> Option<Doors> {
 
 fn limit_gaps(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {
     let mut gaps = Vec::new();
+    if !servers(&profile.network) && !host.notification {
+        gaps.push(Gap {
+            name: "local-binding",
+            rule: String::from("allow_local_binding = false"),
+            origin: Some(profile.network.origin.clone()),
+            reason: String::from("inside another sandbox nobody can hear of sockets that listen"),
+            remedy: String::from("remove the key; nobody outside reaches servers inside"),
+        });
+    }
     if host.uid == 0 && profile.limits.processes.is_some() {
         gaps.push(Gap {
             name: "processes",

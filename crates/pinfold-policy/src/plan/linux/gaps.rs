@@ -169,7 +169,9 @@ pub(super) fn network(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {
             "without a network of its own the command has no loopback, and no UDP: names are resolved over TCP",
         ),
     };
-    gaps.push(gap("loopback", rule, Some(&policy.origin), reason));
+    if policy.allow_local_binding != Some(false) {
+        gaps.push(gap("loopback", rule, Some(&policy.origin), reason));
+    }
     let reason = match (policy.access, host.landlock_abi < KNOWS_PORTS, host.notification) {
         (NetAccess::Rules, true, _) => "this kernel's Landlock does not know of connections",
         (NetAccess::Rules, _, false) => "inside another sandbox nobody can hear of connections",

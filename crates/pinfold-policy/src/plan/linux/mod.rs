@@ -8,7 +8,7 @@ mod interest;
 mod landlock;
 mod mounts;
 
-pub use compile::{PROXY_PORT, compile, wants_to_lead};
+pub use compile::{PROXY_PORT, compile, wants_to_hear_of_sockets};
 pub use deputy::{Deputy, Judge};
 pub use interest::paths_of_interest;
 pub use landlock::directories_to_list;
@@ -45,6 +45,8 @@ pub struct NamespacePlan {
     pub network: Network,
     /// The way out through a proxy; nothing for none.
     pub doors: Option<Doors>,
+    /// Whether the command may listen in a network of its own.
+    pub servers: bool,
     /// The system-call filter.
     pub filter: Filter,
     /// Resource bounds.

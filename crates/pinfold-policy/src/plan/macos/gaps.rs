@@ -32,14 +32,22 @@ pub(super) fn of_mechanism(profile: &Profile, host: &MacHost) -> Vec<Gap> {
             ));
         }
     }
-    if profile.network.access != NetAccess::Open {
-        gaps.push(gap(
-            "loopback",
-            String::from("loopback of the command's own"),
-            None,
+    let loopback = match profile.network.allow_local_binding {
+        _ if profile.network.access == NetAccess::Open => None,
+        // Closed is what was asked for.
+        Some(false) => None,
+        Some(true) => Some((
+            "macOS has one loopback for all: the host's services are reached, and others reach servers inside",
+            "set allow_local_binding = false, or accept that",
+        )),
+        None => Some((
             "macOS has one loopback for all, so it is closed with the network",
-            "open the network, or accept that servers inside cannot be reached",
-        ));
+            "set allow_local_binding, to false where nothing listens",
+        )),
+    };
+    if let Some((reason, remedy)) = loopback {
+        let rule = String::from("loopback of the command's own");
+        gaps.push(gap("loopback", rule, None, reason, remedy));
     }
     gaps.push(gap(
         "survivors",

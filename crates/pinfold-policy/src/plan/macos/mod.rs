@@ -259,6 +259,19 @@ impl Writer<'_> {
                 );
             }
         }
+        if profile.network.access != NetAccess::Open
+            && profile.network.allow_local_binding == Some(true)
+        {
+            if profile.network.access == NetAccess::Off {
+                self.text.push_str("(allow system-socket)\n");
+            }
+            // Where to is said of what goes out: a filter of the local end would let it go anywhere.
+            self.text.push_str(
+                "(allow network-bind (local ip \"localhost:*\"))\n\
+                 (allow network-inbound (local ip \"localhost:*\"))\n\
+                 (allow network-outbound (remote ip \"localhost:*\"))\n",
+            );
+        }
         for rule in profile.network.unix_sockets.iter().filter(|rule| rule.allow) {
             let parameter = self.parameter(&real(&rule.path, self.host));
             let _ = writeln!(self.text, "(allow network-outbound (literal {parameter}))");

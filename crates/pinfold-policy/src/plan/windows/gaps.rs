@@ -148,6 +148,8 @@ fn as_an_account(profile: &Profile, gaps: &mut Vec<Gap>) {
             "no sandbox account has more than the way to the proxy",
             "write host rules; \"*\" = \"allow\" lets every host through the proxy",
         )),
+        // Closed is what was asked for.
+        _ if profile.network.allow_local_binding == Some(false) => {}
         NetAccess::Off | NetAccess::Rules => gaps.push(gap(
             "loopback",
             String::from("loopback of the command's own"),

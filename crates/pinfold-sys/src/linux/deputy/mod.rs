@@ -65,21 +65,36 @@ pub(super) struct Duties {
     pub(super) files: Option<linux::Deputy>,
     /// Where its connections are led to.
     pub(super) door: Option<Door>,
+    /// Whether it may listen.
+    pub(super) servers: Servers,
+}
+
+/// Which sockets of a command may listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Servers {
+    /// All: nobody hears of it.
+    #[default]
+    All,
+    /// Unix sockets.
+    Unix,
 }
 
 impl Duties {
     pub(super) fn is_none(&self) -> bool {
-        self.files.is_none() && self.door.is_none()
+        self.files.is_none() && self.door.is_none() && self.servers == Servers::All
     }
 
     /// The calls to hear of.
     pub(super) fn calls(&self) -> Vec<(libc::c_long, When)> {
         let mut calls =
             self.files.as_ref().map_or(Vec::new(), |files| request::of_files(files.reads));
-        if let Some(door) = &self.door {
+        if self.door.is_some() {
             calls.push((libc::SYS_connect, When::Always));
-            if !door.is_inside() {
-                calls.push((libc::SYS_listen, When::Always));
+        }
+        if self.servers == Servers::Unix {
+            calls.push((libc::SYS_listen, When::Always));
+            if self.files.is_none() {
+                calls.push((libc::SYS_bind, When::Always));
             }
         }
         calls
@@ -90,6 +105,7 @@ impl Duties {
 pub(super) struct Deputy<'d> {
     judge: Option<Judge<'d>>,
     door: Option<Door>,
+    servers: Servers,
     /// The capabilities of this thread, if it has any.
     privileges: Option<[u32; 6]>,
 }
@@ -100,14 +116,15 @@ impl Deputy<'_> {
         call::unshare(libc::CLONE_FS)?;
         let privileges = Some(call::capabilities()?).filter(|sets| *sets != [0; 6]);
         let judge = duties.files.as_ref().map(linux::Deputy::judge);
-        Ok(Deputy { judge, door: duties.door.clone(), privileges })
+        let (door, servers) = (duties.door.clone(), duties.servers);
+        Ok(Deputy { judge, door, servers, privileges })
     }
 
     /// Makes a call and answers it.
     pub(super) fn attend(&self, listener: i32, told: &Told) -> Fate {
         match self.attempt(listener, told) {
             // No rule of Landlock's is about that.
-            Fate::Kernel if self.door.is_some() && request::is_listen(told) => {
+            Fate::Kernel if self.servers == Servers::Unix && request::is_listen(told) => {
                 let _ = call::answer(listener, told.id, Err(Errno(libc::EACCES)));
                 Fate::Done
             }
@@ -154,8 +171,13 @@ impl Deputy<'_> {
             (Request::Connect { socket, destination }, Some(door), _) => {
                 door.connect(process, *socket, *destination)
             }
-            (Request::Listen { socket, backlog }, Some(_), _) => {
+            (Request::Listen { socket, backlog }, ..) => {
                 network::listen(process, *socket, *backlog)
+            }
+            // Where Landlock does not refuse it.
+            (Request::BindPort(port), ..) => {
+                ours(self.servers == Servers::Unix && *port != 0)?;
+                number(Err(Errno(libc::EACCES)))
             }
             (request, _, Some(judge)) => Files { judge }.perform(process, request),
             _ => Err(Not::Ours),
@@ -172,7 +194,9 @@ impl Files<'_, '_> {
     fn perform(&self, process: i32, request: &Request) -> Outcome {
         let place = |named: &Named| place(process, named, 0);
         match request {
-            Request::Connect { .. } | Request::Listen { .. } => Err(Not::Ours),
+            Request::Connect { .. } | Request::Listen { .. } | Request::BindPort(_) => {
+                Err(Not::Ours)
+            }
             Request::Open(named, opening) => self.open(process, named, *opening),
             Request::MakeDirectory(named, mode) => {
                 let place = place(named)?;

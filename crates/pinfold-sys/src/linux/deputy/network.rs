@@ -1,5 +1,5 @@
-//! Sockets of a command: TCP connections are led to the proxy, and where the command has
-//! no network of its own, only unix sockets listen.
+//! Sockets of a command: TCP connections are led to the proxy, and where the command may
+//! not listen, only unix sockets do.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -60,11 +60,6 @@ impl Door {
 
     pub(in super::super) fn secret(&self) -> Secret {
         self.secret
-    }
-
-    /// Whether it is in a network of the command's own, where anything may listen.
-    pub(super) fn is_inside(&self) -> bool {
-        self.own.is_some()
     }
 
     /// Notes the network that these doors were opened in.

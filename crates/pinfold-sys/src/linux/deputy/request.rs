@@ -40,14 +40,36 @@ pub(super) enum Request {
     Open(Named, Opening),
     MakeDirectory(Named, u32),
     MakeNode(Named, u32),
-    Symlink { target: Vec<u8>, name: Named },
-    Link { from: Named, follows: bool, to: Named },
+    Symlink {
+        target: Vec<u8>,
+        name: Named,
+    },
+    Link {
+        from: Named,
+        follows: bool,
+        to: Named,
+    },
     Remove(Named, i32),
-    Rename { from: Named, to: Named, flags: u32 },
+    Rename {
+        from: Named,
+        to: Named,
+        flags: u32,
+    },
     Truncate(Named, u64),
-    Bind { socket: i32, name: Named },
-    Connect { socket: i32, destination: SocketAddr },
-    Listen { socket: i32, backlog: i32 },
+    Bind {
+        socket: i32,
+        name: Named,
+    },
+    /// Of a socket of the internet.
+    BindPort(u16),
+    Connect {
+        socket: i32,
+        destination: SocketAddr,
+    },
+    Listen {
+        socket: i32,
+        backlog: i32,
+    },
 }
 
 /// The bits of `open(2)` that say that something is changed.
@@ -124,7 +146,10 @@ pub(super) fn read(told: &Told) -> Option<Request> {
             Request::Rename { from: call.at(0, 1)?, to: call.at(2, 3)?, flags: call.number(4) }
         }
         libc::SYS_truncate => Request::Truncate(call.here(0)?, argument(told, 1)),
-        libc::SYS_bind => Request::Bind { socket: call.number(0) as i32, name: call.socket(1)? },
+        libc::SYS_bind => match call.address(1) {
+            Some(address) => Request::BindPort(address.port()),
+            None => Request::Bind { socket: call.number(0) as i32, name: call.socket(1)? },
+        },
         libc::SYS_connect => {
             Request::Connect { socket: call.number(0) as i32, destination: call.address(1)? }
         }

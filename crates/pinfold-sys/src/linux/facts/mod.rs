@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 
 use pinfold_policy::host::{GlobMatch, LinuxHost, PathFact};
 use pinfold_policy::path::AbsPath;
-use pinfold_policy::plan::linux::{directories_to_list, paths_of_interest, wants_to_lead};
+use pinfold_policy::plan::linux::{
+    directories_to_list, paths_of_interest, wants_to_hear_of_sockets,
+};
 use pinfold_policy::profile::{MechanismChoice, Profile};
 
 use crate::seam::May;
@@ -41,7 +43,8 @@ pub fn host(profile: &Profile) -> LinuxHost {
         listings: BTreeMap::new(),
         seccomp: true,
         // Asked only where something is done by it that can be done otherwise.
-        notification: !wants_to_lead(&profile.network) || trial::trial(0, trial::listener).is_ok(),
+        notification: !wants_to_hear_of_sockets(&profile.network)
+            || trial::trial(0, trial::listener).is_ok(),
         glob_matches: glob::matches(profile),
         sockets: sockets::bound(profile),
         paths,
