@@ -261,6 +261,7 @@ pub(crate) fn options(parsed: &Parsed) -> Result<Options, Failure> {
     let network = NetworkOptions {
         decider: parsed.last("decider").map(OsStr::to_os_string).into_iter().collect(),
         audit: parsed.last("audit").map(PathBuf::from),
+        connects: true,
         ..NetworkOptions::default()
     };
     let denials = denial_options(parsed)?;

@@ -48,12 +48,17 @@ pub struct NetworkOptions {
     pub observer: Option<Observer>,
     /// The file that the audit is appended to.
     pub audit: Option<PathBuf>,
+    /// Whether the program of this process connects its standard streams through the proxy,
+    /// given `connect`, a host and a port, as the command line of pinfold does: git calls
+    /// ssh with it where nothing else leads ssh to the proxy.
+    pub connects: bool,
 }
 
 impl fmt::Debug for NetworkOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &mut f.debug_struct("NetworkOptions");
-        shown.field("decider", &self.decider).field("audit", &self.audit).finish_non_exhaustive()
+        shown.field("decider", &self.decider).field("audit", &self.audit);
+        shown.field("connects", &self.connects).finish_non_exhaustive()
     }
 }
 
@@ -142,7 +147,11 @@ impl Sandbox {
         if self.profile.network.access == NetAccess::Rules {
             match (plan::network(&self.plan), door) {
                 (Network::Own(port), _) => way_out::add_own(&mut environment, port),
-                (Network::Host, Some(door)) => way_out::add_host(&mut environment, door),
+                (Network::Host, Some(door)) => {
+                    let own = self.network.connects.then(std::env::current_exe);
+                    let own = own.and_then(Result::ok);
+                    way_out::add_host(&mut environment, door, own.as_deref());
+                }
                 (Network::Led, Some(door)) => way_out::add_led(&mut environment, door),
                 (Network::Host | Network::Led, None) | (Network::NoProxy, _) => {}
             }

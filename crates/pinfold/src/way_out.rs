@@ -129,16 +129,30 @@ pub(crate) fn add_own(environment: &mut Vec<Vec<u8>>, port: u16) {
     add_variables(environment, SocketAddr::from(([127, 0, 0, 1], port)), Loopback::Own);
 }
 
-/// The same for a proxy on the loopback of the host.
-pub(crate) fn add_host(environment: &mut Vec<Vec<u8>>, door: SocketAddr) {
+/// The same for a proxy on the loopback of the host, where programs that look at no
+/// variable get nowhere. Of these, git says with which command it calls ssh: `connect`
+/// names a program that leads that to the proxy.
+pub(crate) fn add_host(environment: &mut Vec<Vec<u8>>, door: SocketAddr, connect: Option<&Path>) {
     add_variables(environment, door, Loopback::Host);
+    let is_set = |names: [&[u8]; 2]| {
+        let name = |entry: &Vec<u8>| entry.split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
+        environment.iter().filter_map(name).any(|name| names.contains(&&name[..]))
+    };
+    // Two shells and ssh itself read it: what one of them might take for something else is left out.
+    let plain =
+        |path: &&str| path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@".contains(c));
+    let program = connect.and_then(Path::to_str).filter(plain);
+    if let Some(program) = program.filter(|_| !is_set([b"GIT_SSH_COMMAND", b"GIT_SSH"])) {
+        let command = format!("GIT_SSH_COMMAND=ssh -o ProxyCommand='{program} connect %h %p'");
+        environment.push(command.into_bytes());
+    }
 }
 
 /// The same where every TCP connection is led there: names are resolved that way, too,
 /// `resolv.conf(5)`.
 pub(crate) fn add_led(environment: &mut Vec<Vec<u8>>, door: SocketAddr) {
     const NAME: &[u8] = b"RES_OPTIONS=";
-    add_host(environment, door);
+    add_variables(environment, door, Loopback::Host);
     match environment.iter_mut().find(|entry| entry.starts_with(NAME)) {
         Some(options) => options.extend(b" use-vc"),
         None => environment.push([NAME, b"use-vc"].concat()),
@@ -160,4 +174,34 @@ fn add_variables(environment: &mut Vec<Vec<u8>>, address: SocketAddr, loopback: 
     });
     environment
         .extend(variables.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_calls_ssh_by_the_proxy_where_nothing_captures_it() {
+        let door = SocketAddr::from(([127, 0, 0, 1], 3128));
+        let ours = "GIT_SSH_COMMAND=ssh -o ProxyCommand='/opt/pinfold connect %h %p'";
+        for (given, program, expected) in [
+            (&[][..], Some("/opt/pinfold"), Some(ours)),
+            (&[], None, None),
+            (&[], Some("/opt/it's/pinfold"), None),
+            (&[], Some("/opt/%h"), None),
+            (&["GIT_SSH_COMMAND=mine"], Some("/opt/pinfold"), Some("GIT_SSH_COMMAND=mine")),
+            (&["GIT_SSH=mine"], Some("/opt/pinfold"), None),
+        ] {
+            let mut environment: Vec<Vec<u8>> =
+                given.iter().map(|entry| entry.as_bytes().to_vec()).collect();
+            add_host(&mut environment, door, program.map(Path::new));
+            let found = environment.iter().find(|entry| entry.starts_with(b"GIT_SSH_COMMAND="));
+            assert_eq!(
+                found.map(Vec::as_slice),
+                expected.map(str::as_bytes),
+                "{given:?} {program:?}"
+            );
+            assert!(environment.contains(&b"https_proxy=http://127.0.0.1:3128".to_vec()));
+        }
+    }
 }
