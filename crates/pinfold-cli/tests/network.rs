@@ -79,7 +79,7 @@ fn what_no_rule_names_is_refused_with_the_rule_that_would_allow_it() {
     let output = ask(&world, &options, ("127.0.0.1", 3128), &url);
     assert!(output.stdout.starts_with("HTTP/1.1 403"), "{}", output.stdout);
     let expected = format!(
-        "pinfold: denied connect 127.0.0.1:{0}: it is a loopback address and no rule names it; \
+        "pinfold: denied connect 127.0.0.1:{0} by \"bash\": it is a loopback address and no rule names it; \
          to allow: --net 127.0.0.1:{0}",
         server.port
     );
@@ -395,7 +395,7 @@ fn wide_ranges_are_captured_at_every_port() {
     let rules = ["run", "--net", "127.0.0.1:1025-65535", "--net", "ok.test:*"];
     let output = world.pinfold(&[&rules[..], &["--", "python3", "-c", &script]].concat());
     assert!(output.stdout.ends_with(" served\n"), "{}{}", output.stdout, output.stderr);
-    let told = "pinfold: denied connect no.test:4321: no rule covers this host";
+    let told = "pinfold: denied connect no.test:4321 by \"python3\": no rule covers this host";
     assert!(output.stderr.contains(told), "{}", output.stderr);
     assert_eq!(server.seen(), 1);
 }

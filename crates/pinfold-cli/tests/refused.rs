@@ -383,3 +383,58 @@ fn a_learned_profile_names_the_hosts_that_were_reached() {
     let again = on_machine(&["run", "-p", "learned"]);
     assert_eq!((again.status, again.stdout.as_str()), (0, "ok\n"), "{}\n{profile}", again.stderr);
 }
+
+/// By the proxy's door, a captured port, and where all connections are led there.
+#[test]
+fn whose_a_refused_connection_was_is_told() {
+    let world = World::new("refused-whose");
+    let script = "
+import http.client, os, socket, sys
+print(os.getpid(), flush=True)
+c = http.client.HTTPConnection('127.0.0.1', int(os.environ['http_proxy'].split(':')[-1]), timeout=10)
+c.request('GET', 'http://one.test/'); c.getresponse().read()
+s = socket.create_connection(('two.test', 80), timeout=10)
+s.sendall(b'GET / HTTP/1.1\\r\\nHost: two.test\\r\\n\\r\\n'); s.recv(1)
+";
+    let landlock = world::landlock();
+    let document = world.home().join("outcome.json");
+    let json = ["--json", document.to_str().unwrap()];
+    for options in [&["--net", "ok.test"][..], &["--net", "ok.test:8000"], &landlock] {
+        let options = [&["run", "-q"][..], options, &["--net", "other.test"], &json].concat();
+        let command = ["--", "sh", "-c", "python3 -c \"$0\"; true", script];
+        let output = world.pinfold(&[&options[..], &command].concat());
+        let outcome = std::fs::read_to_string(&document).unwrap();
+        let outcome: Value = serde_json::from_str(&outcome).unwrap();
+        let told = outcome["denials"].as_array().unwrap().iter();
+        let told: Vec<[&Value; 2]> =
+            told.map(|denial| [&denial["target"], &denial["program"]]).collect();
+        assert_eq!(
+            json!(told),
+            json!([["one.test:80", "python3"], ["two.test:80", "python3"]]),
+            "{options:?} {}",
+            output.stderr
+        );
+        let pid = |index: usize| outcome["denials"][index]["pid"].as_u64();
+        assert!(pid(0).is_some() && pid(0) == pid(1), "{outcome}");
+    }
+}
+
+#[test]
+fn a_session_tells_refused_hosts_with_the_command_that_asked_for_them() {
+    let world = World::new("refused-hosts");
+    let mut talk = Talk::start(&world);
+    let session = start(&mut talk, json!({ "denials": "cheap", "net": ["ok.test"] }));
+    for host in ["one.test", "two.test", "one.test"] {
+        let python = format!(
+            "import socket\ns = socket.create_connection(('{host}', 80), timeout=10)\n\
+             s.sendall(b'GET / HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n'); s.recv(1)"
+        );
+        // Not the command itself asks, but a process of it that has another session.
+        let command = ["sh", "-c", "setsid python3 -c \"$0\" & wait; true", &python];
+        let process = talk.spawn(&session, &command, json!({}));
+        let ended = talk.result("process/wait", json!({ "process": process }));
+        assert_eq!(ended["denials"][0]["target"], format!("{host}:80"), "{ended}");
+        assert_eq!(ended["denials"][0]["program"], "python3", "{ended}");
+        assert_eq!(ended["denials"].as_array().unwrap().len(), 1, "{ended}");
+    }
+}

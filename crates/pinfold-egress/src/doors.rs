@@ -17,7 +17,7 @@ use crate::gate::{Gate, Request};
 use crate::hello::{HelloError, client_hello};
 use crate::http::{self, Scope, first_line_is_request};
 use crate::link::Link;
-use crate::refusal::{Protocol, Reason, Refusal};
+use crate::refusal::{Connection, Protocol, Reason, Refusal, SERVED};
 use crate::{socks, tunnel};
 
 /// Pause when the system has no descriptor left for a connection, or reports an
@@ -125,14 +125,16 @@ impl House {
     async fn accept(self, listener: TcpListener, purpose: Purpose) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
                     let (house, purpose) = (self.clone(), purpose.clone());
                     match self.connections.clone().try_acquire_owned() {
                         Ok(place) => {
-                            tokio::spawn(async move {
+                            let connection =
+                                Connection { from, to: stream.local_addr().unwrap_or(from) };
+                            tokio::spawn(SERVED.scope(connection, async move {
                                 house.enter(stream, purpose).await;
                                 drop(place);
-                            });
+                            }));
                         }
                         Err(_) => house.no_room(&stream, &purpose),
                     }

@@ -13,7 +13,7 @@ use crate::journal::{Event, Journal};
 use crate::link::Link;
 use crate::options::{Bounds, Options};
 use crate::outside::Outside;
-use crate::refusal::{Protocol, Reason, Refusal};
+use crate::refusal::{Protocol, Reason, Refusal, SERVED};
 use crate::upstream::{Resolution, Upstream};
 
 /// What a client asks for.
@@ -246,7 +246,8 @@ impl Gate {
 
     /// Records a refusal.
     pub(crate) fn refused(&self, refusal: &Refusal) {
-        self.journal.record(&Event::Refused(refusal.clone()));
+        let connection = SERVED.try_with(|connection| *connection).ok();
+        self.journal.record(&Event::Refused(Refusal { connection, ..refusal.clone() }));
     }
 
     /// A refusal of something that could not be read as a request.

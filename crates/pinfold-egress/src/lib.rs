@@ -56,6 +56,6 @@ pub use hello::{ClientHello, HelloError, client_hello};
 pub use journal::{Blocked, Event, Observer, Report};
 pub use options::{Bounds, Options};
 pub use outside::{Outside, Pending, System};
-pub use refusal::{Protocol, Reason, Refusal};
+pub use refusal::{Connection, Protocol, Reason, Refusal};
 pub use run::{Egress, Running};
 pub use upstream::{Resolution, Upstream, UpstreamError};

@@ -1,5 +1,7 @@
 //! Why a request is refused, and how a client is told.
 
+use std::net::SocketAddr;
+
 use pinfold_policy::net::{Host, HostReason, HostVerdict};
 
 use crate::gate::Request;
@@ -160,6 +162,22 @@ pub struct Refusal {
     pub remedy: Option<String>,
     /// Why, in words.
     pub detail: String,
+    /// Whose it is, once it is told of.
+    pub connection: Option<Connection>,
+}
+
+/// The connection of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The client's end.
+    pub from: SocketAddr,
+    /// The end that was accepted; where it was meant to go if it was captured.
+    pub to: SocketAddr,
+}
+
+tokio::task_local! {
+    /// The connection that is being served.
+    pub(crate) static SERVED: Connection;
 }
 
 impl Refusal {
@@ -202,6 +220,7 @@ impl Refusal {
             rule: None,
             remedy: None,
             detail: detail.into(),
+            connection: None,
         })
     }
 

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::net::{IpAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use pinfold_egress::{Event, Observer};
 use pinfold_policy::denial::{Attempted, Denial, Target};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::Profile;
 use pinfold_sys::plan::{self, Plan};
+use pinfold_sys::session::Child;
 use pinfold_sys::view::View;
-use pinfold_sys::{Act, Attempt, Error, Level, What, Witness, facts};
+use pinfold_sys::{Act, Attempt, Error, Level, What, Witness, facts, peer};
 
 use crate::judge::{self, Judgement, Network};
 
@@ -73,6 +74,10 @@ pub(crate) struct Recorder {
     keep: Keep,
     observer: Option<DenialObserver>,
     names: OnceLock<Names>,
+    /// The number of the network that the proxy's clients are in.
+    number: OnceLock<u64>,
+    /// The commands of a session.
+    commands: Mutex<Vec<(u64, Weak<Child>)>>,
     seen: Mutex<Seen>,
 }
 
@@ -109,8 +114,10 @@ impl Recorder {
             None => Network::Host,
             Some(captured) => Network::Own { captured },
         };
-        let (names, seen) = (OnceLock::new(), Mutex::default());
-        Arc::new(Recorder { profile: profile.clone(), network, keep, observer, names, seen })
+        let (names, number, seen) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        let profile = profile.clone();
+        let commands = Mutex::default();
+        Arc::new(Recorder { profile, network, keep, observer, names, number, commands, seen })
     }
 
     /// Hears of attempts for this recorder.
@@ -125,7 +132,21 @@ impl Recorder {
         Arc::new(move |event| {
             let Event::Refused(refusal) = event else { return };
             if let Some(denial) = judge::of_proxy(refusal) {
-                recorder.add(denial, None, None);
+                let network = recorder.number.get().copied().unwrap_or_default();
+                let client = refusal.connection.filter(|_| network != 0);
+                let process = || {
+                    let client = client?;
+                    peer::process_behind((client.from, client.to), network)
+                };
+                // What is told of once needs to be found once; of a session's commands each is told.
+                match recorder.has_commands() {
+                    false => recorder.add(denial, None, process),
+                    true => {
+                        let process = process();
+                        let mark = process.and_then(|process| recorder.command_of(process));
+                        recorder.add(denial, mark, || process);
+                    }
+                }
             }
         })
     }
@@ -133,6 +154,30 @@ impl Recorder {
     /// Says what made-up addresses stand for.
     pub(crate) fn name_addresses(&self, names: Names) {
         let _ = self.names.set(names);
+    }
+
+    /// Notes a command of a session, and what its refusals are told with.
+    pub(crate) fn number_command(&self, mark: u64, child: &Arc<Child>) {
+        let mut commands = locked(&self.commands);
+        commands.retain(|(_, child)| child.strong_count() > 0);
+        commands.push((mark, Arc::downgrade(child)));
+    }
+
+    fn has_commands(&self) -> bool {
+        !locked(&self.commands).is_empty()
+    }
+
+    /// The command that a process is, or descends from.
+    fn command_of(&self, process: i32) -> Option<u64> {
+        let commands = locked(&self.commands);
+        let includes = |child: &Weak<Child>| child.upgrade().is_some_and(|c| c.includes(process));
+        let found = commands.iter().find(|(mark, child)| *mark != 0 && includes(child));
+        found.map(|(mark, _)| *mark)
+    }
+
+    /// Says which network the proxy's clients are in.
+    pub(crate) fn number_network(&self, door: &TcpListener) {
+        let _ = self.number.set(peer::network_of(door));
     }
 
     pub(crate) fn denials(&self) -> Denials {
@@ -174,7 +219,8 @@ impl Recorder {
             }
         };
         if let Some(denial) = denial {
-            self.add(denial, Some(process), Some(mark).filter(|mark| *mark != 0));
+            let mark = Some(mark).filter(|mark| *mark != 0);
+            self.add(denial, mark, || Some(facts::process_of(process)));
         }
     }
 
@@ -203,7 +249,8 @@ impl Recorder {
         judge::file(&self.profile, seen.view.as_ref()?, (*act, *follows, name), source)
     }
 
-    fn add(&self, found: Judgement, process: Option<i32>, mark: Option<u64>) {
+    /// Adds a refusal; `process` finds out whose it is, when it is new.
+    fn add(&self, found: Judgement, mark: Option<u64>, process: impl FnOnce() -> Option<i32>) {
         let mut seen = locked(&self.seen);
         let key = (found.attempted, found.target.clone(), mark);
         if let Some(number) = seen.numbers.get(&key).copied() {
@@ -214,7 +261,7 @@ impl Recorder {
             seen.denials.omitted += 1;
             return;
         }
-        let process = process.map(facts::process_of);
+        let process = process();
         let denial = Denial {
             sequence: seen.next,
             attempted: found.attempted,

@@ -333,6 +333,9 @@ impl Sandbox {
     ) -> Result<WayOut, Error> {
         let own = observer.or_else(|| recorder.map(Recorder::observer));
         let observer = both(own, self.network.observer.clone());
+        if let Some(recorder) = recorder {
+            recorder.number_network(&doors.proxy);
+        }
         let way = WayOut::open((&self.profile, &self.caller, &self.network), observer, doors)?;
         if let Some(recorder) = recorder {
             recorder.name_addresses(way.names());

@@ -209,7 +209,11 @@ impl Session {
             }
             error => Error::Launch(error),
         })?;
-        spawned(child, ends).map_err(no_descriptors)
+        let spawned = spawned(child, ends).map_err(no_descriptors)?;
+        if let Some(recorder) = &self.recorder {
+            recorder.number_command(start.mark, &spawned.process.child);
+        }
+        Ok(spawned)
     }
 
     fn directory(&self, given: Option<&OsStr>) -> Result<pinfold_policy::path::AbsPath, Error> {

@@ -64,7 +64,7 @@ impl Mark {
         Mark(u64::from(std::process::id()) << 32 | u64::from(number))
     }
 
-    fn is_on(self, process: i32) -> bool {
+    pub(crate) fn is_on(self, process: i32) -> bool {
         let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap_or_default();
         let line = limits.lines().find_map(|line| line.strip_prefix("Max file locks"));
         let hard = line.and_then(|line| line.split_ascii_whitespace().nth(1));

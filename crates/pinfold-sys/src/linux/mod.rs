@@ -25,6 +25,7 @@ pub mod neighbour;
 mod notify;
 mod orphans;
 mod pattern;
+pub mod peer;
 mod perform;
 pub mod plan;
 mod raw;

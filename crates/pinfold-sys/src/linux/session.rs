@@ -413,6 +413,11 @@ impl Child {
         self.process.as_fd()
     }
 
+    /// Whether a process is it, or descends from it.
+    pub fn includes(&self, process: i32) -> bool {
+        self.mark.is_on(process)
+    }
+
     /// Sends a signal to its process group. A command that has ended is left alone.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ mod watchdog;
 
 pub use crate::portable::entry::{command_line, prefault};
 pub use crate::portable::{
-    HeadStart, neighbour, open_as_many_as_allowed, session, socket, terminal,
+    HeadStart, neighbour, open_as_many_as_allowed, peer, session, socket, terminal,
 };
 pub use doctor::doctor;
 pub use run::{door, run};

@@ -4,6 +4,7 @@ pub(crate) mod entry;
 pub(crate) mod facts;
 mod glob;
 pub mod neighbour;
+pub mod peer;
 pub mod session;
 pub mod socket;
 pub mod terminal;

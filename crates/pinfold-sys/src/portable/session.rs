@@ -73,6 +73,11 @@ impl Child {
         match self.never {}
     }
 
+    /// Whether a process is it, or descends from it.
+    pub fn includes(&self, _process: i32) -> bool {
+        match self.never {}
+    }
+
     /// Sends a signal to its process group.
     ///
     /// # Errors

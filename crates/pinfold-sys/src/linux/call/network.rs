@@ -65,6 +65,13 @@ pub(crate) fn network_of(socket: Descriptor) -> Outcome<u64> {
     option(socket, SO_NETNS_COOKIE, &mut number).map(|()| number)
 }
 
+/// A descriptor of the network namespace of a socket: `SIOCGSKNS` of `ioctl(2)`.
+pub(crate) fn network_namespace_of(socket: Descriptor) -> Outcome<Descriptor> {
+    const SIOCGSKNS: usize = 0x894c;
+    let given = [flag(socket), SIOCGSKNS];
+    numbers(libc::SYS_ioctl, given).map(|descriptor| descriptor as Descriptor)
+}
+
 /// `getsockopt(2)` into a value of plain integers.
 fn option<T: Copy>(socket: Descriptor, name: i32, value: &mut T) -> Outcome<()> {
     let mut length = size_of::<T>() as u32;
