@@ -458,3 +458,32 @@ print(tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(('', 0
         }
     }
 }
+
+#[test]
+fn a_server_inside_that_does_not_accept_stops_only_who_waits_for_it() {
+    let (world, server) = (World::new("net-slow"), Server::start());
+    let script = format!(
+        "{ASK}
+import errno
+slow = socket.socket(); slow.bind(('127.0.0.1', {0})); slow.listen(0); slow.settimeout(10)
+held, codes = [], set()
+while errno.EINPROGRESS not in codes and len(held) < 20:
+    held.append(socket.socket()); held[-1].setblocking(False)
+    codes.add(held[-1].connect_ex(('127.0.0.1', {0})))
+print(sorted(codes) == [0, errno.EINPROGRESS])
+waiting = socket.socket()
+thread = threading.Thread(target=lambda: waiting.connect(('127.0.0.1', {0})), daemon=True)
+thread.start(); thread.join(0.2)
+print(ask('192.0.2.1', 80, 'no.test'), thread.is_alive())
+while thread.is_alive(): slow.accept(); thread.join(0.1)
+print(waiting.getpeername()[1] == {0})
+",
+        server.port
+    );
+    let rule = format!("127.0.0.1:{}", server.port);
+    let output = world.pinfold(&["run", "--net", &rule, "--", "python3", "-c", &script]);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!((lines[0], lines[2]), ("True", "True"), "{}{}", output.stdout, output.stderr);
+    assert!(lines[1].ends_with(" True"), "{}", output.stdout);
+    assert_eq!(server.seen(), 0);
+}

@@ -159,31 +159,44 @@ pub(crate) fn bind_here(socket: Descriptor, name: &CStr) -> Outcome<()> {
     reads(libc::SYS_bind, arguments([flag(socket), pointer(&address), length])).map(drop)
 }
 
-/// `connect(2)` to an IPv4 or IPv6 address. A socket that does not wait is waited for, a
-/// moment.
-pub(crate) fn connect(socket: Descriptor, to: SocketAddr) -> Outcome<()> {
-    const MOMENT: libc::timespec = libc::timespec { tv_sec: 2, tv_nsec: 0 };
-    let connect = || {
-        let mut address = [0u8; 28];
-        let port = to.port().to_be_bytes();
-        let (family, host, at): (_, &[u8], _) = match &to {
-            SocketAddr::V4(to) => (libc::AF_INET, &to.ip().octets(), 4),
-            SocketAddr::V6(to) => (libc::AF_INET6, &to.ip().octets(), 8),
-        };
-        address[..2].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
-        address[2..4].copy_from_slice(&port);
-        address[at..at + host.len()].copy_from_slice(host);
-        let length = if to.is_ipv4() { 16 } else { 28 };
-        reads(libc::SYS_connect, arguments([flag(socket), pointer(&address), length])).map(drop)
-    };
-    match connect() {
-        Err(Errno(libc::EINPROGRESS)) => {
-            let mut polled = [libc::pollfd { fd: socket, events: libc::POLLOUT, revents: 0 }];
-            ppoll(&mut polled, Some(MOMENT))?;
-            connect()
-        }
-        connected => connected,
+/// `connect(2)` to an IPv4 or IPv6 address, which waits for so long at most, whether the
+/// socket waits or not; `EALREADY` when that was too short.
+pub(crate) fn connect(socket: Descriptor, to: SocketAddr, patience: libc::timespec) -> Outcome<()> {
+    let flags = numbers(libc::SYS_fcntl, [flag(socket), libc::F_GETFL as usize])? as i32;
+    let waits = flags & libc::O_NONBLOCK == 0;
+    if waits {
+        set_file_flags(socket, flags | libc::O_NONBLOCK)?;
     }
+    let mut connected = begin_to_connect(socket, to);
+    if connected == Err(Errno(libc::EINPROGRESS)) {
+        let mut polled = [libc::pollfd { fd: socket, events: libc::POLLOUT, revents: 0 }];
+        let _ = ppoll(&mut polled, Some(patience));
+        connected = begin_to_connect(socket, to);
+    }
+    if waits {
+        set_file_flags(socket, flags)?;
+    }
+    connected
+}
+
+/// Whether a socket, or any open file, waits.
+pub(crate) fn waits(file: Descriptor) -> bool {
+    let flags = numbers(libc::SYS_fcntl, [flag(file), libc::F_GETFL as usize]);
+    flags.is_ok_and(|flags| flags as i32 & libc::O_NONBLOCK == 0)
+}
+
+fn begin_to_connect(socket: Descriptor, to: SocketAddr) -> Outcome<()> {
+    let mut address = [0u8; 28];
+    let port = to.port().to_be_bytes();
+    let (family, host, at): (_, &[u8], _) = match &to {
+        SocketAddr::V4(to) => (libc::AF_INET, &to.ip().octets(), 4),
+        SocketAddr::V6(to) => (libc::AF_INET6, &to.ip().octets(), 8),
+    };
+    address[..2].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
+    address[2..4].copy_from_slice(&port);
+    address[at..at + host.len()].copy_from_slice(host);
+    let length = if to.is_ipv4() { 16 } else { 28 };
+    reads(libc::SYS_connect, arguments([flag(socket), pointer(&address), length])).map(drop)
 }
 
 /// `listen(2)`.

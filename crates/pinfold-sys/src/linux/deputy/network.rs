@@ -14,6 +14,12 @@ use super::super::raw::Errno;
 use super::{Not, Outcome, number, ours, owned};
 use crate::seam::{Error, OpenDoors};
 
+/// Loopback answers before the call returns, if it does not wait for somebody.
+const AT_ONCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// The proxy accepts at once, but when very many connect.
+const MOMENT: libc::timespec = libc::timespec { tv_sec: 2, tv_nsec: 0 };
+
 /// Where the proxy of a run is, and how it knows who has connected.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Door {
@@ -85,8 +91,14 @@ impl Door {
         ours(protocol == libc::IPPROTO_TCP)?;
         if let Some(own) = &self.own {
             ours(own.has(&socket))?;
-            match is_here.then(|| call::connect(socket.as_raw_fd(), destination)) {
+            let tried = || call::connect(socket.as_raw_fd(), destination, AT_ONCE);
+            match is_here.then(tried) {
                 None | Some(Err(Errno(libc::ECONNREFUSED))) => {}
+                // Whoever listens inside is slow, for which one process need not stop all others.
+                Some(Err(Errno(libc::EALREADY))) => {
+                    ours(!call::waits(socket.as_raw_fd()))?;
+                    return number(Err(Errno(libc::EINPROGRESS)));
+                }
                 Some(connected) => return number(connected),
             }
         }
@@ -97,7 +109,7 @@ impl Door {
             (_, door) => door,
         };
         let introduction = Introduction { secret: self.secret, destination };
-        let connected = call::connect(socket.as_raw_fd(), door);
+        let connected = call::connect(socket.as_raw_fd(), door, MOMENT);
         number(
             connected.and_then(|()| call::send_now(socket.as_raw_fd(), &introduction.to_bytes())),
         )
