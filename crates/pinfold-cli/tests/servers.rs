@@ -199,10 +199,10 @@ fn clients_check_the_servers_own_certificate() {
 }
 
 /// Runs a script inside where the caller has a proxy.
-fn run_behind(world: &World, rule: &str, script: &str) -> Output {
+fn run_behind(world: &World, (rule, port): (&str, u16), script: &str) -> Output {
     let mut command = inside(world, rule, script);
     for name in ["http_proxy", "https_proxy"] {
-        command.env(name, format!("http://{ADDRESS}:8888"));
+        command.env(name, format!("http://{ADDRESS}:{port}"));
     }
     world.output(&mut command)
 }
@@ -210,35 +210,54 @@ fn run_behind(world: &World, rule: &str, script: &str) -> Output {
 #[test]
 fn the_callers_own_proxy_is_the_way_out() {
     isolated("the_callers_own_proxy_is_the_way_out", |world, internet| {
-        if !can(world, "tinyproxy", "command -v tinyproxy && command -v curl") {
-            return;
-        }
+        let workspace = world.path("");
+        let at = workspace.display();
         world.file(
-            "tiny.conf",
+            "tinyproxy.conf",
             &format!(
-                "Port 8888\nListen {ADDRESS}\nTimeout 60\nMaxClients 20\nAllow {ADDRESS}\n\
+                "Port 8881\nListen {ADDRESS}\nTimeout 60\nMaxClients 20\nAllow {ADDRESS}\n\
                  ConnectPort 443\nConnectPort 80\nLogLevel Connect\n"
             ),
         );
-        let workspace = world.path("");
-        let arguments = format!("-d -c {}tiny.conf", workspace.display());
-        let _proxy = Server::start(world, ("tinyproxy", 8888), &arguments);
-        let log = || std::fs::read_to_string(world.path("tinyproxy.log")).unwrap();
+        world.file(
+            "squid.conf",
+            &format!(
+                "http_port {ADDRESS}:8882\nhttp_access allow all\ncache deny all\npinger_enable off\n\
+                 pid_filename none\nshutdown_lifetime 0 seconds\nvisible_hostname squid.test\n\
+                 max_filedescriptors 1024\ncoredump_dir {at}\ncache_log {at}squid.cache\n\
+                 access_log stdio:{at}squid.access\n"
+            ),
+        );
         internet.file("web.test/hello", "hello from outside\n");
-        let script = "env | grep 8888; curl -sSf http://web.test/hello";
-        let output = run_behind(world, "web.test", script);
-        let text = format!("{}{}\n{}", output.stdout, output.stderr, log());
-        assert_eq!((output.status, &*output.stdout), (0, "hello from outside\n"), "{text}");
-        assert!(log().contains("Established connection"), "{text}");
-        let before = log().matches("Request (file").count();
-        let refused = run_behind(world, "other.test", script);
-        assert!(refused.status != 0 && !refused.stdout.contains("hello"), "{}", refused.stderr);
-        assert_eq!(log().matches("Request (file").count(), before, "the refused host got there");
-        if let Some(_server) = web_server(world) {
-            let script = "curl -sS --cacert tls.crt https://web.test/hello";
-            let output = run_behind(world, "web.test", script);
-            assert_eq!(output.stdout, "hello over TLS\n", "{}\n{}", output.stderr, log());
-            assert!(log().contains("CONNECT"), "{}", log());
+        let web = web_server(world);
+        for (proxy, port, arguments, log) in [
+            ("tinyproxy", 8881, format!("-d -c {at}tinyproxy.conf"), "tinyproxy.log"),
+            ("squid", 8882, format!("-N -f {at}squid.conf"), "squid.access"),
+        ] {
+            let there = format!("PATH=$PATH:/usr/sbin; command -v {proxy} && command -v curl");
+            if !can(world, proxy, &there) {
+                continue;
+            }
+            let _proxy = Server::start(world, (proxy, port), &arguments);
+            let log = || std::fs::read_to_string(world.path(log)).unwrap_or_default();
+            let script = format!("env | grep {port}; curl -sSf http://web.test/hello");
+            let output = run_behind(world, ("web.test", port), &script);
+            let text = format!("{}{}\n{}", output.stdout, output.stderr, log());
+            assert_eq!((output.status, &*output.stdout), (0, "hello from outside\n"), "{text}");
+            let before = log();
+            assert!(before.contains("CONNECT") || before.contains("Established"), "{text}");
+            let refused = run_behind(world, ("other.test", port), &script);
+            assert!(refused.status != 0 && !refused.stdout.contains("hello"), "{}", refused.stderr);
+            let after = log();
+            let requests =
+                |log: &str| log.matches("Request (file").count() + log.matches("TCP_").count();
+            assert_eq!(requests(&after), requests(&before), "the refused host got there: {after}");
+            if web.is_some() {
+                let script = "curl -sS --cacert tls.crt https://web.test/hello";
+                let output = run_behind(world, ("web.test", port), script);
+                assert_eq!(output.stdout, "hello over TLS\n", "{}\n{}", output.stderr, log());
+                assert!(requests(&log()) > requests(&after), "{}", log());
+            }
         }
     });
 }
