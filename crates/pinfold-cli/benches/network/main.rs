@@ -57,7 +57,7 @@ fn in_a_network_of_its_own() {
         .unwrap();
     let script = format!(
         "for file in resolv.conf hosts passwd; do mount --bind $file /etc/$file || exit; done; \
-         ip link set lo up && ip address add {ADDRESS}/32 dev lo \
+         mount -t tmpfs none /dev/shm && ip link set lo up && ip address add {ADDRESS}/32 dev lo \
          && echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start && exec \"$0\""
     );
     let status = Command::new("unshare")

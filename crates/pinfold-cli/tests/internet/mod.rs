@@ -35,7 +35,7 @@ pub(crate) fn isolated(test: &str, body: fn(&World, &Internet)) {
     world.file("passwd", &users);
     let script = format!(
         "for file in resolv.conf hosts passwd; do mount --bind $file /etc/$file || exit; done; \
-         ip link set lo up && ip address add {ADDRESS}/32 dev lo \
+         mount -t tmpfs none /dev/shm && ip link set lo up && ip address add {ADDRESS}/32 dev lo \
          && echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start \
          && echo made && PINFOLD_OWN_NETWORK=1 exec \"$0\" --exact {test} --nocapture"
     );
