@@ -27,6 +27,10 @@ pinfold_sys::entry!(start);
 /// Runs the command that the arguments name; the exit status.
 fn start(arguments: Vec<OsString>) -> i32 {
     std::panic::set_hook(Box::new(|_| {
+        // The proxy ends that one connection, and says so.
+        if std::thread::current().name() == Some(pinfold::PROXY_THREAD) {
+            return;
+        }
         terminal::complain(
             "error: pinfold has a defect and stopped\nhint: please report what you ran",
         );

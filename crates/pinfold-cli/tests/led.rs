@@ -2,54 +2,19 @@
 //! is reached, and nothing inside can be reached. Asserted by what servers of the host saw.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod origin;
 mod world;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
+use origin::Server;
 use world::{Output, World};
 
 const PINFOLD: &str = env!("CARGO_BIN_EXE_pinfold");
-
-/// A server on the host's loopback that counts what reaches it.
-struct Server {
-    port: u16,
-    seen: Arc<AtomicU32>,
-}
-
-impl Server {
-    fn start() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let seen = Arc::new(AtomicU32::new(0));
-        let counter = seen.clone();
-        // Ends with the test's process.
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                counter.fetch_add(1, SeqCst);
-                let mut request = [0; 4096];
-                let _ = stream.read(&mut request);
-                let _ = stream.write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nserved\n",
-                );
-            }
-        });
-        Server { port, seen }
-    }
-
-    fn seen(&self) -> u32 {
-        self.seen.swap(0, SeqCst)
-    }
-
-    fn rule(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-}
 
 /// A Python script under a rule, or without any sandbox; nothing where there is no Python.
 fn python(world: &World, rule: Option<&str>, script: &str) -> Option<Output> {
@@ -115,7 +80,7 @@ fn programs_find_the_proxy_by_their_variables() {
         server.port, other.port
     );
     let Some(output) = python(&world, Some(&server.rule()), &script) else { return };
-    assert!(output.stdout.starts_with("served\nHTTP Error 403"), "{}", output.stdout);
+    assert!(output.stdout.starts_with("servedHTTP Error 403"), "{}", output.stdout);
     assert_eq!((server.seen(), other.seen()), (1, 0));
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::datagrams::Datagrams;
+use crate::defect::{Defect, Guarded, guarded};
 use crate::dns::{Names, answer, is_fake, serve_stream};
 use crate::farewell::{ACCESS_DENIED, ssh_disconnect};
 use crate::gate::{Gate, Request};
@@ -74,6 +76,16 @@ enum Purpose {
     Names,
 }
 
+impl Purpose {
+    fn protocol(&self) -> Protocol {
+        match self {
+            Purpose::Proxy => Protocol::Http,
+            Purpose::Captured | Purpose::Led(_) | Purpose::Forward(..) => Protocol::Tcp,
+            Purpose::Names => Protocol::Dns,
+        }
+    }
+}
+
 impl House {
     pub(crate) fn new(gate: Arc<Gate>) -> House {
         let Gate { bounds, .. } = gate.as_ref();
@@ -132,7 +144,12 @@ impl House {
                             let connection =
                                 Connection { from, to: stream.local_addr().unwrap_or(from) };
                             tokio::spawn(SERVED.scope(connection, async move {
-                                house.enter(stream, purpose).await;
+                                let protocol = purpose.protocol();
+                                if let Err(Defect) =
+                                    Guarded(pin!(house.enter(stream, purpose))).await
+                                {
+                                    house.defective(protocol);
+                                }
                                 drop(place);
                             }));
                         }
@@ -146,17 +163,19 @@ impl House {
     }
 
     fn no_room(&self, stream: &TcpStream, purpose: &Purpose) {
-        let protocol = match purpose {
-            Purpose::Proxy => Protocol::Http,
-            Purpose::Captured | Purpose::Led(_) | Purpose::Forward(..) => Protocol::Tcp,
-            Purpose::Names => Protocol::Dns,
-        };
+        let protocol = purpose.protocol();
         let refusal = self.gate.unread(protocol, Reason::Limit, "too many connections at once");
         self.gate.refused(&refusal);
         if protocol == Protocol::Http {
             // Without waiting: whoever floods does not get more.
             let _ = stream.try_write(&refusal.http(false));
         }
+    }
+
+    /// Says that a connection, or a question, met a defect of this proxy.
+    fn defective(&self, protocol: Protocol) {
+        let detail = "the proxy has a defect, which ended this connection; please report it";
+        self.gate.refused(&self.gate.unread(protocol, Reason::Defect, detail));
     }
 
     async fn enter(&self, stream: TcpStream, purpose: Purpose) {
@@ -271,9 +290,11 @@ impl House {
                 continue;
             };
             for question in questions {
-                if let Some(reply) = answer(self.gate.policy.policy(), &self.names, &question) {
+                match guarded(|| answer(self.gate.policy.policy(), &self.names, &question)) {
                     // A lost answer is asked for again.
-                    let _ = socket.answer(ends, &reply).await;
+                    Ok(Some(reply)) => drop(socket.answer(ends, &reply).await),
+                    Ok(None) => {}
+                    Err(Defect) => self.defective(Protocol::Dns),
                 }
             }
         }

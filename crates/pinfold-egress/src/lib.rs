@@ -28,6 +28,7 @@
 mod ask;
 mod bridge;
 mod datagrams;
+mod defect;
 mod dial;
 mod dns;
 mod doors;
@@ -49,6 +50,7 @@ mod upstream;
 
 pub use ask::{Answer, Decider, Program, Question, Remember};
 pub use bridge::{BridgeError, bridge};
+pub use defect::THREAD;
 pub use dns::{Names, answer};
 pub use doors::Door;
 pub use environment::{Loopback, ProxyAddress, proxy_variables};

@@ -74,6 +74,8 @@ pub enum Reason {
     ConnectFailed,
     /// The origin, or the client, took too long.
     Timeout,
+    /// The proxy itself has a defect, which ended the connection.
+    Defect,
 }
 
 impl Reason {
@@ -97,6 +99,7 @@ impl Reason {
             Reason::DnsFailed => "dns_failed",
             Reason::ConnectFailed => "connect_failed",
             Reason::Timeout => "timeout",
+            Reason::Defect => "defect",
         }
     }
 
@@ -106,6 +109,7 @@ impl Reason {
             Reason::Malformed => 400,
             Reason::ProxyAuth => 407,
             Reason::HostMismatch => 421,
+            Reason::Defect => 500,
             Reason::Limit => 429,
             Reason::Unsupported => 501,
             Reason::DnsFailed | Reason::ConnectFailed => 502,
@@ -127,6 +131,7 @@ impl Reason {
             Reason::ConnectFailed => "destination_unavailable",
             Reason::Timeout => "connection_timeout",
             Reason::Limit => "connection_limit_reached",
+            Reason::Defect => "proxy_internal_error",
             Reason::SniMismatch => "tls_protocol_error",
             Reason::Malformed => "http_request_error",
             _ => "http_request_denied",
@@ -139,7 +144,7 @@ impl Reason {
             Reason::DnsFailed | Reason::Timeout => 4,
             Reason::ConnectFailed => 5,
             Reason::Unsupported => 7,
-            Reason::Malformed | Reason::Limit => 1,
+            Reason::Malformed | Reason::Limit | Reason::Defect => 1,
             _ => 2,
         }
     }

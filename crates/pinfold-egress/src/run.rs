@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use pinfold_policy::profile::NetPolicy;
 use tokio::sync::oneshot;
 
+use crate::defect::THREAD;
 use crate::dns::Names;
 use crate::doors::{Door, House};
 use crate::gate::Gate;
@@ -61,7 +62,7 @@ impl Egress {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let (gate, names) = (self.house.gate.clone(), self.house.names.clone());
-        let thread = std::thread::Builder::new().name("egress".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name(THREAD.into()).spawn(move || {
             let end = async {
                 // A sender that is gone means stop as well.
                 let _ = stopped.await;

@@ -34,6 +34,7 @@ pub use denials::{DenialObserver, DenialOptions, Denials, MOST_DENIALS, MOST_OF_
 pub use error::Error;
 pub use layers::{Sources, check};
 pub use learn::{Learned, learn};
+pub use pinfold_egress::THREAD as PROXY_THREAD;
 pub use pinfold_egress::{Answer, Decider, Event, Observer, Question, Remember, Report};
 pub use pinfold_policy as policy;
 pub use pinfold_policy::denial::{Allow, Attempted, Denial, Target};

@@ -204,6 +204,39 @@ fn n63_the_answer_to_a_question_decides_and_no_answer_is_no() {
 }
 
 #[test]
+fn a_defect_ends_its_connection_and_no_other() {
+    let scene = Scene::new(&["allow ok.test", "allow defect.test"]);
+    let request = |host: &str| format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for _ in 0..3 {
+        assert_eq!(scene.talk(request("defect.test").as_bytes()), "");
+        assert!(scene.talk(request("ok.test").as_bytes()).starts_with("HTTP/1.1 200"));
+    }
+    let expected = ["defect", "allow", "defect", "allow", "defect", "allow"];
+    assert_eq!(scene.decisions(), expected);
+}
+
+#[test]
+fn an_origin_that_resets_is_an_error_for_its_client_only() {
+    let scene = Scene::new(&["allow ok.test", "allow ok.test:9000"]);
+    scene.world.serve(9000, |_, mut stream| {
+        stream.read_exact(&mut [0; 1024])?;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npart")?;
+        // What it does not read resets the connection when it is closed.
+        std::thread::sleep(Duration::from_millis(100));
+        Ok(())
+    });
+    let request = |port: u16| {
+        format!(
+            "GET http://ok.test:{port}/ HTTP/1.1\r\nHost: ok.test:{port}\r\nX: {}\r\n\r\n",
+            "x".repeat(8000)
+        )
+    };
+    let answer = scene.talk(request(9000).as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("part"), "{answer:?}");
+    assert!(scene.talk(request(80).as_bytes()).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn n63_a_decider_that_panics_is_no() {
     let decider: Decider = Arc::new(|_| panic!("a decider's own fault"));
     let scene =
