@@ -236,6 +236,14 @@ pub(crate) fn pidfd_open(process: i32) -> Outcome<Descriptor> {
     numbers(libc::SYS_pidfd_open, [flag(process), 0]).map(|fd| fd as Descriptor)
 }
 
+/// The same for a thread, `PIDFD_THREAD` of Linux 6.9, which need not be the first of its
+/// process.
+pub(crate) fn pidfd_open_thread(thread: i32) -> Outcome<Descriptor> {
+    const PIDFD_THREAD: i32 = libc::O_EXCL;
+    let given = [flag(thread), flag(PIDFD_THREAD)];
+    numbers(libc::SYS_pidfd_open, given).map(|fd| fd as Descriptor)
+}
+
 /// `pidfd_send_signal(2)`.
 pub(crate) fn pidfd_send_signal(pidfd: Descriptor, signal: i32) -> Outcome<()> {
     numbers(libc::SYS_pidfd_send_signal, [flag(pidfd), flag(signal), 0, 0]).map(drop)

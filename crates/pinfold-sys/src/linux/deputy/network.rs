@@ -149,11 +149,11 @@ pub(super) fn listen(process: i32, socket: i32, backlog: i32) -> Outcome {
     }
 }
 
-/// A socket of a process, whatever it puts at that number from now on.
-pub(super) fn taken(process: i32, socket: i32) -> Result<OwnedFd, Not> {
-    // A thread is told of by its own number; that of its process takes longer to find.
-    let descriptor = call::pidfd_open(process)
-        .or_else(|_| call::pidfd_open(super::super::facts::process_of(process)));
+/// A socket of a thread, whatever it puts at that number from now on.
+pub(super) fn taken(thread: i32, socket: i32) -> Result<OwnedFd, Not> {
+    // Where the kernel knows processes only, the number of that has to be found.
+    let descriptor = call::pidfd_open_thread(thread)
+        .or_else(|_| call::pidfd_open(super::super::facts::process_of(thread)));
     let descriptor = descriptor.map(owned).map_err(|_| Not::Ours)?;
     call::pidfd_getfd(descriptor.as_raw_fd(), socket).map(owned).map_err(|_| Not::Ours)
 }
