@@ -6,10 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::zombie_processes)]
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 /// Which part the program plays as a command.
 const PART: &str = "PINFOLD_PART";
@@ -251,7 +253,112 @@ fn set_up_checks_what_it_has_done_and_takes_it_away() {
     setup(&["--remove"], 125, "none of pinfold's");
 }
 
-const TESTS: [(&str, fn()); 8] = [
+/// A server of sessions, over its standard streams.
+struct Server {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+    last: u64,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start(work: &Work) -> Server {
+        let mut command = Command::new(pinfold());
+        command.arg("serve").current_dir(&work.0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Server { child, answers, last: 0 };
+        server.ask("initialize", &json!({ "protocol": 1 }));
+        server
+    }
+
+    /// The result of a request; what is told meanwhile is left out.
+    fn ask(&mut self, method: &str, parameters: &Value) -> Value {
+        self.last += 1;
+        let request =
+            json!({ "jsonrpc": "2.0", "id": self.last, "method": method, "params": parameters });
+        writeln!(self.child.stdin.as_ref().unwrap(), "{request}").unwrap();
+        loop {
+            let mut line = String::new();
+            assert!(self.answers.read_line(&mut line).unwrap() > 0, "{method}: the server is gone");
+            let answer: Value = serde_json::from_str(&line).unwrap();
+            if answer["id"] == self.last {
+                assert!(answer.get("error").is_none(), "{method}: {answer}");
+                return answer["result"].clone();
+            }
+        }
+    }
+
+    /// A session, confined or not.
+    fn session(&mut self, profile: &str) -> Value {
+        let gaps = ["missing-path", "deny-read", "network"];
+        self.ask("session/start", &json!({ "profile": profile, "allow_gaps": gaps }))["session"]
+            .clone()
+    }
+
+    /// Starts a part of this program.
+    fn part(&mut self, session: &Value, part: &str, arguments: &[&str]) -> Value {
+        let program = std::env::current_exe().unwrap();
+        let command = [&[program.to_str().unwrap()], arguments].concat();
+        let asked =
+            json!({ "session": session, "command": command, "environment": { PART: part } });
+        self.ask("process/start", &asked)["process"].clone()
+    }
+}
+
+fn sessions_connect_their_commands_and_tell_of_their_ends() {
+    let work = Work::new("session");
+    let mut server = Server::start(&work);
+    for profile in [":danger-full-access", ":read-only"] {
+        let session = server.session(profile);
+        for _ in 0..3 {
+            let process = server.part(&session, "echo", &[]);
+            // "hi" and a line feed.
+            server.ask("process/write", &json!({ "process": process, "data": "aGkK" }));
+            server.ask("process/close_stdin", &json!({ "process": process }));
+            let ended = server.ask("process/wait", &json!({ "process": process }));
+            assert_eq!(ended["code"], 7, "{profile}: {ended}");
+            let read = server.ask("process/read", &json!({ "process": process, "wait": 10 }));
+            let said = |stream: &str| {
+                let chunks = read["chunks"].as_array().unwrap().iter();
+                let of_stream = chunks.filter(|chunk| chunk["stream"] == stream);
+                of_stream.map(|chunk| chunk["data"].as_str().unwrap()).collect::<String>()
+            };
+            assert_eq!((&*said("stdout"), &*said("stderr")), ("aGkK", "SEkK"), "{profile}: {read}");
+        }
+        server.ask("session/stop", &json!({ "session": session }));
+    }
+}
+
+fn sessions_end_with_everything_in_them() {
+    let work = Work::new("ends");
+    let mut server = Server::start(&work);
+    let session = server.session(":danger-full-access");
+    let counts = |name: &str| length(&work.0.join(name)) > 2;
+    // One command, with its descendant, and not the others.
+    let one = server.part(&session, "leave", &["one", "and wait"]);
+    server.part(&session, "leave", &["two", "and wait"]);
+    until(|| counts("one") && counts("two"));
+    server.ask("process/terminate", &json!({ "process": one, "grace": 0 }));
+    assert!(work.is_still("one") && !work.is_still("two"));
+    server.ask("session/stop", &json!({ "session": session }));
+    assert!(work.is_still("two"));
+    let session = server.session(":danger-full-access");
+    server.part(&session, "leave", &["three", "and wait"]);
+    until(|| counts("three"));
+    drop(server);
+    until(|| work.is_still("three"));
+}
+
+const TESTS: [(&str, fn()); 10] = [
+    ("sessions connect their commands", sessions_connect_their_commands_and_tell_of_their_ends),
+    ("sessions end with everything in them", sessions_end_with_everything_in_them),
     ("streams and status are those of the command", streams_and_status_are_those_of_the_command),
     ("arguments arrive as they were given", arguments_arrive_as_they_were_given),
     ("variables are those of the profile", variables_are_those_of_the_profile),

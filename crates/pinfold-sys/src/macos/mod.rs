@@ -6,13 +6,12 @@ pub mod facts;
 mod listen;
 pub mod plan;
 mod run;
+pub mod session;
 pub mod view;
 mod watchdog;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::{
-    HeadStart, neighbour, open_as_many_as_allowed, peer, session, socket, terminal,
-};
+pub use crate::portable::{HeadStart, neighbour, open_as_many_as_allowed, peer, socket, terminal};
 pub use doctor::doctor;
 pub use run::{door, run};
 

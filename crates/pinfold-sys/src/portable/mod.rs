@@ -5,15 +5,12 @@ pub(crate) mod facts;
 mod glob;
 pub mod neighbour;
 pub mod peer;
-pub mod session;
 pub mod socket;
 pub mod terminal;
 
 pub use glob::matches as glob_matches;
 
 use std::io;
-
-use crate::seam::Error;
 
 /// Nothing of this kind can exist.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +24,6 @@ impl HeadStart {
     /// Never anything.
     pub fn begin() -> Option<HeadStart> {
         None
-    }
-}
-
-/// The refusal of sessions.
-pub(crate) fn no_sessions() -> Error {
-    Error::Unsupported {
-        attempted: String::from("keep a sandbox between commands"),
-        remedy: "use \"pinfold run\" for each command",
     }
 }
 

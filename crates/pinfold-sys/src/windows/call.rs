@@ -1,7 +1,7 @@
 //! One safe function per function of the system, with owned handles.
 
 use std::ffi::c_void;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 
 use windows_sys::Win32::Foundation::{
@@ -18,6 +18,7 @@ use windows_sys::Win32::Security::{
     TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
     TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenUser,
 };
+use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_PIPE, GetFileType};
 use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetConsoleCtrlHandler,
 };
@@ -25,14 +26,15 @@ use windows_sys::Win32::System::JobObjects::{
     CreateJobObjectW, JOBOBJECTINFOCLASS, QueryInformationJobObject, SetInformationJobObject,
     TerminateJobObject,
 };
+use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 use windows_sys::Win32::System::StationsAndDesktops::{CloseDesktop, CreateDesktopW, HDESK};
 use windows_sys::Win32::System::SystemServices::SE_GROUP_LOGON_ID;
 use windows_sys::Win32::System::Threading::{
-    CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW,
+    CREATE_UNICODE_ENVIRONMENT, CreateEventW, CreateProcessAsUserW, CreateProcessW,
     DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess,
     GetExitCodeProcess, InitializeProcThreadAttributeList, OpenProcessToken,
     PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROC_THREAD_ATTRIBUTE_JOB_LIST, PROCESS_INFORMATION,
-    STARTF_USESTDHANDLES, STARTUPINFOEXW, UpdateProcThreadAttribute, WaitForSingleObject,
+    STARTF_USESTDHANDLES, STARTUPINFOEXW, SetEvent, UpdateProcThreadAttribute, WaitForSingleObject,
 };
 use windows_sys::core::BOOL;
 
@@ -255,7 +257,13 @@ pub(crate) fn set_default_list(token: &OwnedHandle, list: &Descriptor) -> Outcom
 }
 
 /// A desktop that is closed with this.
+#[derive(Debug)]
 pub(crate) struct Desktop(HDESK);
+
+// SAFETY: the handle is the process's, and nothing but its end is done with it.
+unsafe impl Send for Desktop {}
+// SAFETY: as above.
+unsafe impl Sync for Desktop {}
 
 impl Desktop {
     /// Makes one on the window station of this process.
@@ -289,12 +297,7 @@ pub(crate) fn standard() -> [Option<OwnedHandle>; 3] {
         if handle.is_null() || handle == INVALID_HANDLE_VALUE {
             return None;
         }
-        let mut copy = null_mut();
-        let own = own_process();
-        // SAFETY: the handle of the own process is always valid; one handle is written.
-        let result =
-            unsafe { DuplicateHandle(own, handle, own, &mut copy, 0, 1, DUPLICATE_SAME_ACCESS) };
-        done(result).and_then(|()| owned(copy)).ok()
+        duplicate(handle).ok()
     })
 }
 
@@ -316,22 +319,23 @@ pub(crate) struct Start<'a> {
     pub(crate) directory: &'a [u16],
     pub(crate) environment: &'a [u16],
     pub(crate) standard: &'a [Option<OwnedHandle>; 3],
-    pub(crate) job: &'a OwnedHandle,
+    /// Each inside the one before.
+    pub(crate) jobs: &'a [&'a OwnedHandle],
     pub(crate) token: Option<&'a OwnedHandle>,
     pub(crate) desktop: Option<&'a str>,
 }
 
-/// Starts a process in a job, from its first moment on, that inherits its standard
+/// Starts a process in jobs, from its first moment on, that inherits its standard
 /// handles and nothing else.
 pub(crate) fn create_process(start: Start<'_>) -> Outcome<OwnedHandle> {
-    let Start { program, mut line, directory, environment, standard, job, token, desktop } = start;
+    let Start { program, mut line, directory, environment, standard, jobs, token, desktop } = start;
     let inherited: Vec<HANDLE> =
         standard.iter().flatten().map(AsRawHandle::as_raw_handle).collect();
     let given = |which: usize| {
         let handle = standard.get(which).and_then(Option::as_ref);
         handle.map_or(null_mut(), AsRawHandle::as_raw_handle)
     };
-    let jobs = [job.as_raw_handle()];
+    let jobs: Vec<HANDLE> = jobs.iter().map(|job| job.as_raw_handle()).collect();
     let mut list = AttributeList::of(&inherited, &jobs)?;
     let mut desktop = desktop.map(wide);
     let mut startup = STARTUPINFOEXW::default();
@@ -432,10 +436,49 @@ impl Drop for AttributeList {
     }
 }
 
-/// Waits until a process has ended, at most for so many milliseconds; whether it has.
-pub(crate) fn wait(process: &OwnedHandle, milliseconds: u32) -> bool {
+/// Waits until a process has ended or an event is set, at most for so many milliseconds;
+/// whether it is so.
+pub(crate) fn wait(object: BorrowedHandle<'_>, milliseconds: u32) -> bool {
     // SAFETY: the handle is open.
-    unsafe { WaitForSingleObject(process.as_raw_handle(), milliseconds) != WAIT_TIMEOUT }
+    unsafe { WaitForSingleObject(object.as_raw_handle(), milliseconds) != WAIT_TIMEOUT }
+}
+
+/// An event that is not set, and stays set once it is: `CreateEventW`.
+pub(crate) fn event() -> Outcome<OwnedHandle> {
+    // SAFETY: both pointers may be null.
+    owned(unsafe { CreateEventW(null(), 1, 0, null()) })
+}
+
+pub(crate) fn set_event(event: &OwnedHandle) {
+    // SAFETY: the handle is open.
+    unsafe { SetEvent(event.as_raw_handle()) };
+}
+
+/// Whether a pipe has something to read or has lost its other end, and whether anything
+/// else that can be waited for is there.
+pub(crate) fn is_ready(handle: BorrowedHandle<'_>) -> bool {
+    // SAFETY: the handle is open.
+    if unsafe { GetFileType(handle.as_raw_handle()) } != FILE_TYPE_PIPE {
+        return wait(handle, 0);
+    }
+    let mut waiting = 0;
+    // SAFETY: the handle is open; one number is written.
+    let looked = unsafe {
+        PeekNamedPipe(handle.as_raw_handle(), null_mut(), 0, null_mut(), &mut waiting, null_mut())
+    };
+    looked == 0 || waiting > 0
+}
+
+/// Another handle for the same, which children can be given.
+pub(crate) fn inheritable(handle: &OwnedHandle) -> Outcome<OwnedHandle> {
+    duplicate(handle.as_raw_handle())
+}
+
+fn duplicate(handle: HANDLE) -> Outcome<OwnedHandle> {
+    let (own, mut copy) = (own_process(), null_mut());
+    // SAFETY: the handle of the own process is always valid; one handle is written.
+    done(unsafe { DuplicateHandle(own, handle, own, &mut copy, 0, 1, DUPLICATE_SAME_ACCESS) })?;
+    owned(copy)
 }
 
 /// The exit status of a process that has ended.

@@ -11,13 +11,12 @@ pub mod numbers;
 pub mod places;
 pub mod plan;
 mod run;
+pub mod session;
 pub mod setup;
 pub mod view;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::{
-    HeadStart, neighbour, open_as_many_as_allowed, peer, session, socket, terminal,
-};
+pub use crate::portable::{HeadStart, neighbour, open_as_many_as_allowed, peer, socket, terminal};
 pub use doctor::doctor;
 pub use run::{door, run};
 

@@ -1,7 +1,8 @@
 //! Runs one command: a process in a job, under a restricted token.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::os::windows::io::OwnedHandle;
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::time::{Duration, Instant};
 
 use pinfold_policy::plan::windows::block::environment_block;
@@ -29,7 +30,8 @@ use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 /// How long is waited at once.
 const SLICE: Duration = Duration::from_secs(3600);
 
-/// What a command of a plan is confined by, besides its job.
+/// What commands of a plan are confined by, besides their jobs.
+#[derive(Debug)]
 struct Confinement {
     token: OwnedHandle,
     /// The name of its desktop, which is there as long as this is.
@@ -37,8 +39,53 @@ struct Confinement {
     _desktop: Desktop,
 }
 
-fn system(attempted: &str) -> impl Fn(Number) -> Error + '_ {
+/// What commands of a plan are started in.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    confinement: Option<Confinement>,
+    /// Ends what is in it when it is closed.
+    pub(crate) job: OwnedHandle,
+    pub(crate) bounds: Job,
+    /// Variables that the plan adds.
+    variables: BTreeMap<String, String>,
+}
+
+pub(crate) fn system(attempted: &str) -> impl Fn(Number) -> Error + '_ {
     move |code| Error::System { attempted: attempted.into(), code }
+}
+
+/// Prepares everything but a command.
+pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, Error> {
+    let open = |wall_time| Job { processes: None, memory: None, wall_time };
+    let (confinement, bounds, variables) = match plan {
+        Plan::Unconfined(wall_time) => (None, open(*wall_time), BTreeMap::new()),
+        Plan::Confined(plan) => (Some(confine(plan)?), plan.job, plan.environment.clone()),
+    };
+    let job = job(&bounds, confinement.is_some()).map_err(system("bound the command by a job"))?;
+    Ok(Prepared { confinement, job, bounds, variables })
+}
+
+impl Prepared {
+    /// Starts a command, which is in this job as well, if there is one.
+    pub(crate) fn start(
+        &self,
+        launch: &Launch,
+        standard: &[Option<OwnedHandle>; 3],
+        job: Option<&OwnedHandle>,
+    ) -> Result<OwnedHandle, Error> {
+        let given = launch.environment.iter().filter_map(|entry| {
+            // A name may begin with an equals sign.
+            let end = entry.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+            Some((wide::units(entry.get(..end)?), wide::units(entry.get(end + 1..)?)))
+        });
+        let added = self.variables.iter();
+        let added = added
+            .map(|(name, value)| (wide::units(name.as_bytes()), wide::units(value.as_bytes())));
+        let environment = environment_block(&given.chain(added).collect::<Vec<_>>())
+            .map_err(|_| Error::Execute { code: ERROR_INVALID_PARAMETER as i32 })?;
+        let jobs: Vec<&OwnedHandle> = [&self.job].into_iter().chain(job).collect();
+        start(launch, self.confinement.as_ref(), &environment, (standard, &jobs))
+    }
 }
 
 /// Runs one command under a plan and waits for it.
@@ -51,37 +98,23 @@ pub fn run(
     _head_start: Option<HeadStart>,
     _opened: &mut dyn FnMut(OpenDoors) -> bool,
 ) -> Result<Ended, Error> {
-    let open = |wall_time| Job { processes: None, memory: None, wall_time };
-    let (confinement, bounds, variables) = match plan {
-        Plan::Unconfined(wall_time) => (None, open(*wall_time), None),
-        Plan::Confined(plan) => (Some(confine(plan)?), plan.job, Some(&plan.environment)),
-    };
-    let job = job(&bounds, confinement.is_some()).map_err(system("bound the command by a job"))?;
-    let given = launch.environment.iter().filter_map(|entry| {
-        // A name may begin with an equals sign.
-        let end = entry.iter().skip(1).position(|byte| *byte == b'=')? + 1;
-        Some((wide::units(entry.get(..end)?), wide::units(entry.get(end + 1..)?)))
-    });
-    let added = variables.into_iter().flatten();
-    let added =
-        added.map(|(name, value)| (wide::units(name.as_bytes()), wide::units(value.as_bytes())));
-    let environment = environment_block(&given.chain(added).collect::<Vec<_>>())
-        .map_err(|_| Error::Execute { code: ERROR_INVALID_PARAMETER as i32 })?;
+    let prepared = prepare(plan)?;
     let standard = call::standard();
     call::leave_interrupts();
     let began = Instant::now();
-    let process = start(launch, confinement.as_ref(), &environment, (&standard, &job))?;
+    let process = prepared.start(launch, &standard, None)?;
     // What the command writes to must come to its end with the command.
     drop(standard);
-    let exceeded = wait(&process, bounds.wall_time.map(|time| began + time));
+    let deadline = prepared.bounds.wall_time.map(|time| began + time);
+    let exceeded = wait(process.as_handle(), deadline);
     // What it has left behind ends with it.
-    call::terminate_job(&job);
-    call::wait(&process, u32::MAX);
+    call::terminate_job(&prepared.job);
+    call::wait(process.as_handle(), u32::MAX);
     let status = call::exit_status(&process).map_err(system("wait for the command"))?;
     Ok(Ended {
         status: Status::Exited(status as i32),
         exceeded,
-        usage: usage(&job),
+        usage: usage(&prepared.job),
         appeared: Vec::new(),
     })
 }
@@ -94,8 +127,8 @@ pub fn door(_plan: &Plan) -> Result<Option<TcpListener>, Error> {
     Ok(None)
 }
 
-/// Waits for the end of a process or for a moment; the limit that was reached.
-fn wait(process: &OwnedHandle, deadline: Option<Instant>) -> Option<Exceeded> {
+/// Waits for the end of a process, or an event, or for a moment; the limit that was reached.
+pub(crate) fn wait(process: BorrowedHandle<'_>, deadline: Option<Instant>) -> Option<Exceeded> {
     loop {
         let left = deadline.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
         let milliseconds = left.min(SLICE).as_nanos().div_ceil(1_000_000);
@@ -113,7 +146,7 @@ fn start(
     launch: &Launch,
     confinement: Option<&Confinement>,
     environment: &[u16],
-    (standard, job): (&[Option<OwnedHandle>; 3], &OwnedHandle),
+    (standard, jobs): (&[Option<OwnedHandle>; 3], &[&OwnedHandle]),
 ) -> Result<OwnedHandle, Error> {
     let directory = with_nul(wide::units(launch.directory.as_bytes()));
     let mut error = ERROR_FILE_NOT_FOUND as i32;
@@ -134,7 +167,7 @@ fn start(
             directory: &directory,
             environment,
             standard,
-            job,
+            jobs,
             token: confinement.map(|confinement| &confinement.token),
             desktop: confinement.map(|confinement| confinement.desktop.as_str()),
         });
@@ -250,7 +283,7 @@ fn check_entries(plan: &Confined) -> Result<(), Error> {
     Ok(())
 }
 
-fn usage(job: &OwnedHandle) -> Usage {
+pub(crate) fn usage(job: &OwnedHandle) -> Usage {
     let ticks = |count: i64| Duration::from_nanos(u64::try_from(count).unwrap_or_default() * 100);
     let times: JOBOBJECT_BASIC_ACCOUNTING_INFORMATION =
         call::query_job(job, JobObjectBasicAccountingInformation).unwrap_or_default();

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
-use super::{Never, no_sessions, unsupported};
 use crate::descriptor::Borrowed;
 use crate::plan::Plan;
+use crate::portable::{Never, unsupported};
 use crate::seam::{Closed, Error, Launch, Opened, Place, Size, Standard, Status};
 
 /// A sandbox that stays: there is none.
@@ -26,7 +26,10 @@ pub struct Child {
 /// # Errors
 /// Always.
 pub fn start(_plan: &Plan, _place: Place, _opened: Opened) -> Result<Session, Error> {
-    Err(no_sessions())
+    Err(Error::Unsupported {
+        attempted: String::from("keep a sandbox between commands"),
+        remedy: "use \"pinfold run\" for each command",
+    })
 }
 
 impl Session {
