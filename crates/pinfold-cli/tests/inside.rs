@@ -178,7 +178,12 @@ for child in range(5):
             except OSError: pass
         time.sleep(1); os._exit(0)
 for child in range(5): os.wait()
-print(ask('127.0.0.1', {0}, '127.0.0.1'))
+# It takes a moment until all of them are closed.
+for attempt in range(100):
+    answer = ask('127.0.0.1', {0}, '127.0.0.1')
+    if answer == 'served': break
+    time.sleep(0.1)
+print(answer)
 ",
         server.port
     );

@@ -37,6 +37,7 @@ fn act(part: &str, arguments: &[String]) -> i32 {
             print!("{}", std::env::var("GIVEN").unwrap_or_default());
             0
         }
+        "terminal" => 3,
         // Counts into a file until it is ended.
         "count" => {
             let mut file = File::create(&arguments[0]).unwrap();
@@ -336,6 +337,25 @@ fn sessions_connect_their_commands_and_tell_of_their_ends() {
     }
 }
 
+/// Wine leaves the ends of a program closed that is to have them from its pseudo-console, so
+/// what is typed and shown is not seen there: only that such a program is started and ends.
+fn commands_with_terminals_are_started() {
+    let work = Work::new("terminal");
+    let mut server = Server::start(&work);
+    for profile in [":danger-full-access", ":read-only"] {
+        let session = server.session(profile);
+        let command = [std::env::current_exe().unwrap()];
+        let asked = json!({ "session": session, "command": command,
+            "environment": { PART: "terminal" }, "terminal": { "rows": 20, "columns": 60 } });
+        let process = server.ask("process/start", &asked)["process"].clone();
+        let ended = server.ask("process/wait", &json!({ "process": process }));
+        assert_eq!(ended["code"], 3, "{profile}: {ended}");
+        let read = server.ask("process/read", &json!({ "process": process, "wait": 10 }));
+        assert!(read["ended"].is_object(), "what it shows has no end: {read}");
+        server.ask("session/stop", &json!({ "session": session }));
+    }
+}
+
 fn sessions_end_with_everything_in_them() {
     let work = Work::new("ends");
     let mut server = Server::start(&work);
@@ -356,7 +376,8 @@ fn sessions_end_with_everything_in_them() {
     until(|| work.is_still("three"));
 }
 
-const TESTS: [(&str, fn()); 10] = [
+const TESTS: [(&str, fn()); 11] = [
+    ("commands with terminals are started", commands_with_terminals_are_started),
     ("sessions connect their commands", sessions_connect_their_commands_and_tell_of_their_ends),
     ("sessions end with everything in them", sessions_end_with_everything_in_them),
     ("streams and status are those of the command", streams_and_status_are_those_of_the_command),

@@ -297,9 +297,9 @@ fn connect(stdio: Stdio) -> io::Result<(Standard, Ends)> {
 }
 
 fn spawned(child: Child, mut ends: Ends) -> io::Result<Spawned> {
-    if let Some(terminal) = &child.terminal {
-        ends.input = Some(terminal.try_clone()?);
-        ends.sources.push((Stream::Terminal, Some(terminal.try_clone()?)));
+    if let Some((input, output)) = child.ends_of_terminal()? {
+        ends.input = Some(input);
+        ends.sources.push((Stream::Terminal, Some(output)));
     }
     let process = Process { child: Arc::new(child) };
     let outputs = Outputs { process: process.clone(), sources: ends.sources };

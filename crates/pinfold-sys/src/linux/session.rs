@@ -47,7 +47,7 @@ pub struct Child {
     /// The number of the first process.
     first: i32,
     /// The driving end of its terminal, if it has one.
-    pub terminal: Option<File>,
+    terminal: Option<File>,
 }
 
 /// What threads of this process share about a session.
@@ -445,6 +445,15 @@ impl Child {
             family::Command { process, mark: Some(self.mark), first: self.first },
             grace,
         );
+    }
+
+    /// Where its terminal is typed into, and what it shows, if it has one.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn ends_of_terminal(&self) -> std::io::Result<Option<(File, File)>> {
+        let Some(terminal) = &self.terminal else { return Ok(None) };
+        Ok(Some((terminal.try_clone()?, terminal.try_clone()?)))
     }
 
     /// Tells its terminal its size.

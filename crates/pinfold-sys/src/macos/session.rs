@@ -17,8 +17,6 @@ pub struct Session(Never);
 #[derive(Debug)]
 pub struct Child {
     never: Never,
-    /// The driving end of its terminal, if it has one.
-    pub terminal: Option<File>,
 }
 
 /// Refuses to start a session.
@@ -91,6 +89,14 @@ impl Child {
 
     /// Asks it to end.
     pub fn terminate(&self, _grace: Duration) {
+        match self.never {}
+    }
+
+    /// Where its terminal is typed into, and what it shows, if it has one.
+    ///
+    /// # Errors
+    /// There is no terminal.
+    pub fn ends_of_terminal(&self) -> io::Result<Option<(File, File)>> {
         match self.never {}
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod call;
+mod console;
 pub mod descriptor;
 mod doctor;
 pub mod facts;
@@ -13,6 +14,7 @@ pub mod plan;
 mod run;
 pub mod session;
 pub mod setup;
+mod start;
 pub mod view;
 
 pub use crate::portable::entry::{command_line, prefault};

@@ -22,8 +22,10 @@ use windows_sys::Win32::System::JobObjects::{
     JobObjectBasicUIRestrictions, JobObjectExtendedLimitInformation,
 };
 
-use super::call::{self, Descriptor, Desktop, Number, Start, with_nul};
+use super::call::{self, Descriptor, Desktop, Number, with_nul};
+use super::console::Console;
 use super::setup;
+use super::start::{Start, create_process};
 use crate::portable::HeadStart;
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 
@@ -66,11 +68,12 @@ pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, Error> {
 }
 
 impl Prepared {
-    /// Starts a command, which is in this job as well, if there is one.
+    /// Starts a command, which is in this job as well, if there is one, and has this console
+    /// for a terminal.
     pub(crate) fn start(
         &self,
         launch: &Launch,
-        standard: &[Option<OwnedHandle>; 3],
+        (standard, console): (&[Option<OwnedHandle>; 3], Option<&Console>),
         job: Option<&OwnedHandle>,
     ) -> Result<OwnedHandle, Error> {
         let given = launch.environment.iter().filter_map(|entry| {
@@ -84,7 +87,7 @@ impl Prepared {
         let environment = environment_block(&given.chain(added).collect::<Vec<_>>())
             .map_err(|_| Error::Execute { code: ERROR_INVALID_PARAMETER as i32 })?;
         let jobs: Vec<&OwnedHandle> = [&self.job].into_iter().chain(job).collect();
-        start(launch, self.confinement.as_ref(), &environment, (standard, &jobs))
+        start(launch, self.confinement.as_ref(), &environment, (standard, &jobs, console))
     }
 }
 
@@ -102,7 +105,7 @@ pub fn run(
     let standard = call::standard();
     call::leave_interrupts();
     let began = Instant::now();
-    let process = prepared.start(launch, &standard, None)?;
+    let process = prepared.start(launch, (&standard, None), None)?;
     // What the command writes to must come to its end with the command.
     drop(standard);
     let deadline = prepared.bounds.wall_time.map(|time| began + time);
@@ -146,7 +149,7 @@ fn start(
     launch: &Launch,
     confinement: Option<&Confinement>,
     environment: &[u16],
-    (standard, jobs): (&[Option<OwnedHandle>; 3], &[&OwnedHandle]),
+    (standard, jobs, console): (&[Option<OwnedHandle>; 3], &[&OwnedHandle], Option<&Console>),
 ) -> Result<OwnedHandle, Error> {
     let directory = with_nul(wide::units(launch.directory.as_bytes()));
     let mut error = ERROR_FILE_NOT_FOUND as i32;
@@ -161,7 +164,7 @@ fn start(
             None => words.push(program.clone()),
         }
         let line = command_line(&words).map_err(|why| Error::Execute { code: quoted(why) })?;
-        let started = call::create_process(Start {
+        let started = create_process(Start {
             program: &with_nul(program),
             line: with_nul(line),
             directory: &directory,
@@ -170,6 +173,7 @@ fn start(
             jobs,
             token: confinement.map(|confinement| &confinement.token),
             desktop: confinement.map(|confinement| confinement.desktop.as_str()),
+            console,
         });
         match started {
             Ok(process) => return Ok(process),

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::call;
+use super::console::{Console, Ends};
 use super::plan::Plan;
 use super::run::{self, Prepared, system};
 use crate::seam::{Closed, Error, Exceeded, Launch, Opened, Place, Size, Standard, Status};
@@ -36,10 +37,9 @@ struct Inside {
 /// A command in a session.
 #[derive(Debug)]
 pub struct Child {
-    process: OwnedHandle,
+    process: Arc<OwnedHandle>,
     job: OwnedHandle,
-    /// The driving end of its terminal: none has one here yet.
-    pub terminal: Option<File>,
+    terminal: Option<(Arc<Console>, Ends)>,
 }
 
 /// Starts a sandbox without a command.
@@ -56,6 +56,20 @@ pub fn start(plan: &Plan, _place: Place, _opened: Opened) -> Result<Session, Err
         Some(time) => Some(clock(inside.clone(), time)?),
     };
     Ok(Session { inside, clock })
+}
+
+/// Closes a console when the process that it was made for has ended: only then what it
+/// shows comes to its end.
+fn close_with(console: Arc<Console>, process: Arc<OwnedHandle>) -> Result<(), Error> {
+    let close = move || {
+        call::wait(process.as_handle(), u32::MAX);
+        console.close();
+    };
+    let thread = std::thread::Builder::new().name(String::from("pinfold-console"));
+    thread.spawn(close).map(drop).map_err(|error| Error::System {
+        attempted: String::from("start a thread"),
+        code: error.raw_os_error().unwrap_or_default(),
+    })
 }
 
 /// Ends a session after so long.
@@ -84,24 +98,31 @@ impl Session {
     /// Starts a command.
     ///
     /// # Errors
-    /// When it cannot be started, it is to have a terminal, or the session has ended.
+    /// When it cannot be started, or the session has ended.
     pub fn spawn(&self, launch: &Launch, standard: Standard) -> Result<Child, Error> {
-        let Standard::Descriptors(given) = standard else {
-            return Err(Error::Unsupported {
-                attempted: String::from("give the command a terminal"),
-                remedy: "start it with pipes",
-            });
-        };
         if call::wait(self.inside.over.as_handle(), 0) {
             return Err(Error::Unprepared {
                 attempted: String::from("use a session that has ended"),
                 remedy: "start another one",
             });
         }
-        let standard = given.map(|handle| call::inheritable(&handle).ok());
         let job = call::create_job().map_err(system("make a job for the command"))?;
-        let process = self.inside.prepared.start(launch, &standard, Some(&job))?;
-        Ok(Child { process, job, terminal: None })
+        let (standard, terminal) = match standard {
+            Standard::Descriptors(given) => {
+                (given.map(|handle| call::inheritable(&handle).ok()), None)
+            }
+            Standard::Terminal(size) => {
+                let (console, ends) = Console::open(size).map_err(system("make a console"))?;
+                ([None, None, None], Some((Arc::new(console), ends)))
+            }
+        };
+        let console = terminal.as_ref().map(|(console, _)| console.as_ref());
+        let process = self.inside.prepared.start(launch, (&standard, console), Some(&job))?;
+        let process = Arc::new(process);
+        if let Some((console, _)) = &terminal {
+            close_with(console.clone(), process.clone())?;
+        }
+        Ok(Child { process, job, terminal })
     }
 
     /// Readable when nothing is left inside.
@@ -186,12 +207,22 @@ impl Child {
         call::wait(self.process.as_handle(), u32::MAX);
     }
 
+    /// Where its terminal is typed into, and what it shows, if it has one.
+    ///
+    /// # Errors
+    /// When there is no handle left.
+    pub fn ends_of_terminal(&self) -> io::Result<Option<(File, File)>> {
+        let Some((_, ends)) = &self.terminal else { return Ok(None) };
+        Ok(Some((ends.input.try_clone()?, ends.output.try_clone()?)))
+    }
+
     /// Tells its terminal its size.
     ///
     /// # Errors
-    /// Always: it has none.
-    pub fn resize(&self, _size: Size) -> io::Result<()> {
-        Err(io::Error::from(io::ErrorKind::Unsupported))
+    /// When it has none.
+    pub fn resize(&self, size: Size) -> io::Result<()> {
+        let (console, _) = self.terminal.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        console.resize(size).map_err(io::Error::from_raw_os_error)
     }
 }
 
