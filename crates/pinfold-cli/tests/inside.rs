@@ -195,3 +195,19 @@ print(answer)
     let audit = std::fs::read_to_string(world.path("audit")).unwrap();
     assert!(audit.contains("\"reason\":\"connect_failed\""), "{audit}");
 }
+
+#[test]
+fn datagrams_are_refused_at_once_so_that_clients_fall_back() {
+    let world = World::new("net-datagrams");
+    let script = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10)
+s.connect(('192.0.2.1', 443)); s.send(b'hello')
+try: s.recv(1)
+except OSError as error: print(error.strerror)
+";
+    for rule in ["example.com", "example.com:8443"] {
+        let output = world.pinfold(&["run", "--net", rule, "--", "python3", "-c", script]);
+        assert_eq!(output.stdout, "Connection refused\n", "{rule} {}", output.stderr);
+    }
+}
