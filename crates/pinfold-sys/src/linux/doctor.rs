@@ -198,7 +198,8 @@ fn notification() -> Check {
     let detail = if works {
         "works"
     } else {
-        "the kernel offers none: no denials can be told, and under Landlock little can be made"
+        "the kernel offers none: no denials can be told, and under Landlock little can be made, \
+         and host rules do not hold"
     };
     Check { name: "filter notification", works, needed: false, detail: detail.into(), remedy: None }
 }
