@@ -101,7 +101,7 @@ pub(crate) fn duties(
 ) -> Result<Duties, Error> {
     let door = door.map(|door| Door::open(door, opened)).transpose()?;
     // Where no socket can be made that could be reached, nobody need hear of it.
-    let servers = if door.is_some() { Servers::Unix } else { Servers::All };
+    let servers = if door.is_some() { Servers::UnixByUs } else { Servers::All };
     Ok(Duties { files: plan.deputy.clone(), door, servers })
 }
 

@@ -75,8 +75,12 @@ pub(super) enum Servers {
     /// All: nobody hears of it.
     #[default]
     All,
-    /// Unix sockets.
+    /// Unix sockets, in a network of the command's own: what a race lets through is reached
+    /// by nobody outside.
     Unix,
+    /// Unix sockets, which the supervisor lets listen itself: any other could be reached
+    /// from anywhere.
+    UnixByUs,
 }
 
 impl Duties {
@@ -91,7 +95,7 @@ impl Duties {
         if self.door.is_some() {
             calls.push((libc::SYS_connect, When::Always));
         }
-        if self.servers == Servers::Unix {
+        if self.servers != Servers::All {
             calls.push((libc::SYS_listen, When::Always));
             if self.files.is_none() {
                 calls.push((libc::SYS_bind, When::Always));
@@ -124,7 +128,7 @@ impl Deputy<'_> {
     pub(super) fn attend(&self, listener: i32, told: &Told) -> Fate {
         match self.attempt(listener, told) {
             // No rule of Landlock's is about that.
-            Fate::Kernel if self.servers == Servers::Unix && request::is_listen(told) => {
+            Fate::Kernel if self.servers == Servers::UnixByUs && request::is_listen(told) => {
                 let _ = call::answer(listener, told.id, Err(Errno(libc::EACCES)));
                 Fate::Done
             }
@@ -172,11 +176,11 @@ impl Deputy<'_> {
                 door.connect(process, *socket, *destination)
             }
             (Request::Listen { socket, backlog }, ..) => {
-                network::listen(process, *socket, *backlog)
+                network::listen(process, (*socket, *backlog), self.servers)
             }
             // Where Landlock does not refuse it.
             (Request::BindPort(port), ..) => {
-                ours(self.servers == Servers::Unix && *port != 0)?;
+                ours(self.servers != Servers::All && *port != 0)?;
                 number(Err(Errno(libc::EACCES)))
             }
             (request, _, Some(judge)) => Files { judge }.perform(process, request),

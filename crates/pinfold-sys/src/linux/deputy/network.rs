@@ -11,7 +11,7 @@ use pinfold_policy::plan::linux::{Capture, Doors};
 
 use super::super::call;
 use super::super::raw::Errno;
-use super::{Not, Outcome, number, ours, owned};
+use super::{Not, Outcome, Servers, number, ours, owned};
 use crate::seam::{Error, OpenDoors};
 
 /// Loopback answers before the call returns, if it does not wait for somebody.
@@ -138,12 +138,17 @@ fn fresh_secret() -> Result<Secret, Error> {
     Ok(secret)
 }
 
-/// Lets a socket of a process listen if it is a unix socket. One of the internet's could be
-/// reached from anywhere, at a port of the kernel's choice, which Landlock does not know of.
-pub(super) fn listen(process: i32, socket: i32, backlog: i32) -> Outcome {
+/// Lets a socket of a process listen if it is a unix socket. Without a network of the command's
+/// own, one of the internet's could be reached from anywhere, at a port of the kernel's
+/// choice, which Landlock does not know of.
+pub(super) fn listen(process: i32, (socket, backlog): (i32, i32), servers: Servers) -> Outcome {
     let socket = taken(process, socket)?;
     match call::socket_family(socket.as_raw_fd()) {
-        Ok((libc::AF_UNIX, _)) => number(call::listen(socket.as_raw_fd(), backlog)),
+        Ok((libc::AF_UNIX, _)) => {
+            // Whoever connects is told who has let it listen: better the process itself.
+            ours(servers == Servers::UnixByUs)?;
+            number(call::listen(socket.as_raw_fd(), backlog))
+        }
         Ok(_) => number(Err(Errno(libc::EACCES))),
         Err(error) => number(Err(error)),
     }
