@@ -46,6 +46,9 @@ fn start(arguments: Vec<OsString>) -> i32 {
 }
 
 fn command(mut arguments: Vec<OsString>) -> Result<i32, Failure> {
+    if let Some(status) = pinfold::act_as_another(&arguments) {
+        return Ok(status);
+    }
     if arguments.is_empty() {
         terminal::complain(&manual::overview());
         return Ok(2);

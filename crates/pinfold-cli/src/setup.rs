@@ -1,14 +1,16 @@
 //! Prepares a host once, so that nothing has to be changed for a single command.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use pinfold::policy::plan::windows::record;
-use pinfold::policy::plan::windows::setup::{Operation, Report, Step};
-use pinfold::policy::plan::windows::{Entry, sddl};
+use pinfold::policy::plan::windows::setup::{Operation, Report, Step, removal, steps};
+use pinfold::policy::plan::windows::{Entry, PROXY_PORT, sddl};
 use pinfold::{Caller, Sandbox};
-use pinfold_sys::{describe, files, name, setup};
+use pinfold_sys::setup::{self, Administrator};
+use pinfold_sys::{describe, files, name};
 use serde_json::json;
 
 use crate::arguments::Parsed;
@@ -25,65 +27,142 @@ pub(crate) fn setup(parsed: &Parsed) -> Result<i32, Failure> {
         // Whatever the configuration says by now.
         return remove(parsed, &Record::of(&caller)?);
     }
-    let sandbox = Sandbox::open(&caller, &options(parsed)?)?;
+    let open = || Sandbox::open(&caller, &options(parsed)?).map_err(Failure::from);
+    let sandbox = open()?;
     if let Some(why) = setup::NOTHING {
         write_json(parsed, &[])?;
         return print(&format!("{why}\n"));
     }
     let record = Record::of(&caller)?;
-    let wanted = setup::entries(sandbox.plan());
-    let missing: Vec<Entry> =
-        wanted.into_iter().filter(|entry| setup::has(entry) != Ok(true)).collect();
+    let port = setup::proxy_port().unwrap_or(PROXY_PORT);
+    // Without being asked for, they are left as they are: to look at them takes an administrator.
+    let accounts = if parsed.has("accounts") { steps(port, &[]) } else { Vec::new() };
+    let missing = |steps: Vec<Step>| -> Vec<Step> {
+        steps.into_iter().filter(|step| setup::has(step) != Ok(true)).collect()
+    };
+    let entries = |sandbox: &Sandbox| {
+        missing(setup::entries(sandbox.plan()).into_iter().map(Step::Entry).collect())
+    };
+    let accounts = missing(accounts);
     if parsed.has("check") {
-        let apply = |entry: &Entry| Report {
-            operation: Operation::Apply(Step::Entry(entry.clone())),
-            failure: None,
-        };
-        let reports: Vec<Report> = missing.iter().map(apply).collect();
-        write_json(parsed, &reports)?;
-        let text: String =
-            missing.iter().map(|entry| format!("missing: {}\n", shown(entry))).collect();
-        let all = "everything that this profile needs is prepared\n";
-        print(if missing.is_empty() { all } else { &text })?;
-        return Ok(i32::from(!missing.is_empty()));
+        return check(parsed, accounts.into_iter().chain(entries(&sandbox)).collect());
     }
+    let mut reports = Vec::new();
+    if parsed.has("accounts") {
+        reports = make_accounts(accounts);
+        if reports.iter().all(|report| report.failure.is_none()) {
+            setup::keep_proxy_port(Some(port)).map_err(|code| {
+                let message = format!("cannot note that there are accounts: {}", describe(code));
+                failed(&message, "run \"pinfold setup --accounts\" again")
+            })?;
+        }
+    }
+    // Other entries are wanted for the accounts than for the caller.
+    let entries = entries(&open()?);
     // Noted before it is written: what is taken away later must be known in any case.
     let mut made = record.read()?;
-    made.extend(missing.iter().filter(|entry| !made.contains(entry)).cloned().collect::<Vec<_>>());
+    let new = entries.iter().filter_map(|step| match step {
+        Step::Entry(entry) if !made.contains(entry) => Some(entry.clone()),
+        _ => None,
+    });
+    let new: Vec<Entry> = new.collect();
+    made.extend(new);
     record.write(&made)?;
-    let reports = performed(missing.iter().map(apply));
+    let entries: Vec<Operation> = entries.into_iter().map(Operation::Apply).collect();
+    reports.extend(performed(entries, |operation| setup::perform_own(operation, "")));
     finish(parsed, &reports, "everything that this profile needs is prepared")
+}
+
+fn check(parsed: &Parsed, missing: Vec<Step>) -> Result<i32, Failure> {
+    let text: String =
+        missing.iter().map(|step| format!("missing: {}\n", step_text(step))).collect();
+    let apply = |step| Report { operation: Operation::Apply(step), failure: None };
+    let reports: Vec<Report> = missing.into_iter().map(apply).collect();
+    write_json(parsed, &reports)?;
+    let all = "everything that this profile needs is prepared\n";
+    print(if reports.is_empty() { all } else { &text })?;
+    Ok(i32::from(!reports.is_empty()))
+}
+
+/// Makes what is missing of the accounts, as an administrator but for the passwords, which are
+/// sealed for this user.
+fn make_accounts(missing: Vec<Step>) -> Vec<Report> {
+    let mut passwords: BTreeMap<&'static str, String> = BTreeMap::new();
+    let mut administrator = None;
+    performed(missing.into_iter().map(Operation::Apply).collect(), |operation| {
+        let (Operation::Apply(step) | Operation::Undo(step)) = operation;
+        let mut password = String::new();
+        if let Step::User(user) | Step::Password(user) = step {
+            password = match passwords.get(user) {
+                Some(known) => known.clone(),
+                None => setup::random_password()?,
+            };
+            passwords.insert(user, password.clone());
+        }
+        perform(&mut administrator, operation, &password)
+    })
+}
+
+/// Does one thing, as an administrator where it takes one.
+fn perform(
+    administrator: &mut Option<Result<Administrator, i32>>,
+    operation: &Operation,
+    password: &str,
+) -> Result<(), i32> {
+    let (Operation::Apply(step) | Operation::Undo(step)) = operation;
+    if matches!(step, Step::Password(_) | Step::Entry(_)) {
+        return setup::perform_own(operation, password);
+    }
+    // The user is asked once, whatever the answer.
+    match administrator.get_or_insert_with(Administrator::new) {
+        Ok(administrator) => administrator.perform(operation, password),
+        Err(code) => Err(*code),
+    }
 }
 
 fn remove(parsed: &Parsed, record: &Record) -> Result<i32, Failure> {
     let made = record.read()?;
-    let reports = performed(made.iter().map(undo));
-    let left = failures(made, &reports);
-    record.write(&left)?;
+    let port = setup::proxy_port().unwrap_or(PROXY_PORT);
+    let there = |step: &Step| match step {
+        // Only an administrator can look at it; where there are accounts, there may be some.
+        Step::Filter(filter) => setup::has(&Step::User(filter.user)) != Ok(false),
+        Step::User(user) => {
+            setup::has(&Step::Member(user)) != Ok(false) || setup::has(step) != Ok(false)
+        }
+        step => setup::has(step) != Ok(false),
+    };
+    let mut observed: Vec<Step> = steps(port, &[]).into_iter().filter(there).collect();
+    observed.extend(made.iter().cloned().map(Step::Entry));
+    let mut administrator = None;
+    let reports =
+        performed(removal(&observed), |operation| perform(&mut administrator, operation, ""));
+    record.write(&failures(&reports))?;
+    if reports.iter().all(|report| report.failure.is_none()) {
+        // An entry that is left needs no account, and an account that is left is found again.
+        let _ = setup::keep_proxy_port(None);
+    }
     finish(parsed, &reports, "nothing that pinfold prepared is left")
 }
 
-fn apply(entry: &Entry) -> (Operation, Result<(), i32>) {
-    (Operation::Apply(Step::Entry(entry.clone())), setup::apply(entry))
-}
-
-fn undo(entry: &Entry) -> (Operation, Result<(), i32>) {
-    (Operation::Undo(Step::Entry(entry.clone())), setup::undo(entry))
-}
-
 /// One that fails does not keep the others from being tried.
-fn performed(done: impl Iterator<Item = (Operation, Result<(), i32>)>) -> Vec<Report> {
-    let report = |(operation, result): (Operation, Result<(), i32>)| Report {
-        operation,
-        failure: result.err().map(i32::cast_unsigned),
+fn performed(
+    operations: Vec<Operation>,
+    mut perform: impl FnMut(&Operation) -> Result<(), i32>,
+) -> Vec<Report> {
+    let mut report = |operation: Operation| {
+        let failure = perform(&operation).err().map(i32::cast_unsigned);
+        Report { operation, failure }
     };
-    done.map(report).collect()
+    operations.into_iter().map(&mut report).collect()
 }
 
 /// The entries that could not be taken away.
-fn failures(entries: Vec<Entry>, reports: &[Report]) -> Vec<Entry> {
-    let kept = entries.into_iter().zip(reports).filter(|(_, report)| report.failure.is_some());
-    kept.map(|(entry, _)| entry).collect()
+fn failures(reports: &[Report]) -> Vec<Entry> {
+    let kept = reports.iter().filter_map(|report| match &report.operation {
+        Operation::Undo(Step::Entry(entry)) if report.failure.is_some() => Some(entry.clone()),
+        _ => None,
+    });
+    kept.collect()
 }
 
 fn finish(parsed: &Parsed, reports: &[Report], all: &str) -> Result<i32, Failure> {
@@ -115,7 +194,11 @@ fn finish(parsed: &Parsed, reports: &[Report], all: &str) -> Result<i32, Failure
 fn step_text(step: &Step) -> String {
     match step {
         Step::Entry(entry) => shown(entry),
-        other => format!("{other:?}"),
+        other => {
+            let text = record::operation(&Operation::Apply(other.clone()));
+            let text = String::from_utf8_lossy(&text);
+            text.strip_prefix("apply ").unwrap_or(&text).to_owned()
+        }
     }
 }
 

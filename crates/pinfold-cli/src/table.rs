@@ -185,12 +185,20 @@ pub(crate) const COMMANDS: &[Command] = &[
         most: 0,
         summary: "Prepare this host for a profile, once",
         about: "On Windows, writes the access control entries that the profile needs in this\n\
-                workspace; other systems need nothing. No command changes any afterwards.",
+                workspace, and with --accounts makes the accounts that commands run as, and\n\
+                filters for their network; other systems need nothing. No command changes\n\
+                any afterwards.",
         options: &[
             SELECT,
             OVERRIDE,
             &[
                 flag("check", None, None, "Change nothing; status 1 when something is missing"),
+                flag(
+                    "accounts",
+                    None,
+                    None,
+                    "Make sandbox accounts too; asks for an administrator",
+                ),
                 flag("remove", None, None, "Take away everything that was ever prepared"),
                 flag("json", None, Some("FILE"), "Write what was done to this file, as JSON"),
             ],

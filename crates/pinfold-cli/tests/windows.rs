@@ -254,6 +254,35 @@ fn set_up_checks_what_it_has_done_and_takes_it_away() {
     setup(&["--remove"], 125, "none of pinfold's");
 }
 
+/// Wine says that it has made an account, and knows none of that name afterwards: commands do
+/// not run as accounts then, and what was made is taken away.
+fn accounts_that_are_not_there_are_not_used() {
+    let work = Work::new("accounts");
+    let local = work.0.join("local");
+    let said = |arguments: &[&str], status: i32| {
+        let mut command = Command::new(pinfold());
+        let command = command.args(arguments).current_dir(&work.0).env("LOCALAPPDATA", &local);
+        let output = command.output().unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+        said
+    };
+    let only = ["setup", "-p", ":read-only", "--accounts"];
+    let missing = said(&[&only[..], &["--check"]].concat(), 1);
+    for step in ["group", "user PinfoldOffline", "filter PinfoldProxy permit 41830"] {
+        assert!(missing.contains(&format!("missing: {step}\n")), "{missing}");
+    }
+    let made = said(&[&only[..], &["--json", "report.json"]].concat(), 125);
+    assert!(made.contains("prepared: password PinfoldOffline\n"), "{made}");
+    assert!(made.contains("failed (member-add): member PinfoldProxy: "), "{made}");
+    let report = fs::read_to_string(work.0.join("report.json")).unwrap();
+    assert!(report.contains("\"failed\":\"filter-add\""), "{report}");
+    assert!(said(&["doctor"], 0).contains("not prepared"));
+    let removed = said(&["setup", "--remove"], 0);
+    assert!(removed.contains("taken away: password PinfoldOffline\n"), "{removed}");
+    assert!(!said(&["setup", "--remove"], 0).contains("taken away"));
+}
+
 /// A server of sessions, over its standard streams.
 struct Server {
     child: Child,
@@ -376,7 +405,7 @@ fn sessions_end_with_everything_in_them() {
     until(|| work.is_still("three"));
 }
 
-const TESTS: [(&str, fn()); 11] = [
+const TESTS: [(&str, fn()); 12] = [
     ("commands with terminals are started", commands_with_terminals_are_started),
     ("sessions connect their commands", sessions_connect_their_commands_and_tell_of_their_ends),
     ("sessions end with everything in them", sessions_end_with_everything_in_them),
@@ -387,6 +416,7 @@ const TESTS: [(&str, fn()); 11] = [
     ("the time limit ends everything", the_time_limit_ends_everything),
     ("everything ends when pinfold is killed", everything_ends_when_pinfold_is_killed),
     ("set-up checks what it has done", set_up_checks_what_it_has_done_and_takes_it_away),
+    ("accounts that are not there are not used", accounts_that_are_not_there_are_not_used),
     ("what cannot be started says so", what_cannot_be_started_says_so_and_nothing_runs),
 ];
 

@@ -6,7 +6,7 @@ use crate::config::diagnostic::nearest;
 use crate::origin::Origin;
 
 /// The name of every gap that there can be on any system, sorted.
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 31] = [
     "attributes",
     "deny-read",
     "entries",
@@ -20,6 +20,7 @@ pub const NAMES: [&str; 30] = [
     "memory",
     "missing-path",
     "moved-into-place",
+    "name-resolution",
     "network",
     "open-network",
     "overlapping-patterns",

@@ -114,9 +114,8 @@ fn environments_are_sorted_without_case_and_end_twice() {
 
 #[test]
 fn messages_come_out_as_they_went_in_however_they_are_cut() {
-    let messages =
-        [(Kind::Start, 3), (Kind::EndOfInput, 0), (Kind::Output, 300), (Kind::Failed, 1)]
-            .map(|(kind, length)| Message { kind, payload: vec![7; length] });
+    let messages = [(Kind::Start, 3), (Kind::Done, 0), (Kind::Perform, 300), (Kind::Failed, 1)]
+        .map(|(kind, length)| Message { kind, payload: vec![7; length] });
     let bytes: Vec<u8> = messages.iter().flat_map(|message| encode(message).unwrap()).collect();
     let mut rest = &bytes[..];
     for message in &messages {
@@ -132,12 +131,12 @@ fn messages_come_out_as_they_went_in_however_they_are_cut() {
 
 #[test]
 fn hostile_messages_are_refused_at_their_header() {
-    assert_eq!(decode(&[10]), Err(FrameError::Kind(10)));
+    assert_eq!(decode(&[6]), Err(FrameError::Kind(6)));
     assert_eq!(decode(&[0, 0xff, 0xff, 0xff, 0xff]), Err(FrameError::TooLarge));
     assert_eq!(decode(&[0, 1, 0, 0x80, 0]), Err(FrameError::TooLarge));
-    let largest = Message { kind: Kind::Input, payload: vec![0; LARGEST] };
+    let largest = Message { kind: Kind::Start, payload: vec![0; LARGEST] };
     assert!(encode(&largest).is_ok());
-    let larger = Message { kind: Kind::Input, payload: vec![0; LARGEST + 1] };
+    let larger = Message { kind: Kind::Start, payload: vec![0; LARGEST + 1] };
     assert_eq!(encode(&larger), Err(FrameError::TooLarge));
 }
 

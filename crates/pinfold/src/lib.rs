@@ -40,6 +40,7 @@ pub use pinfold_policy as policy;
 pub use pinfold_policy::denial::{Allow, Attempted, Denial, Target};
 pub use pinfold_sys::{
     Appeared, Closed, Ended, Exceeded, Handling, HeadStart, Level, Size, Status, Usage,
+    act_as_another,
 };
 pub use sandbox::{NetworkOptions, Options, Outcome, Sandbox, head_start};
 pub use session::{

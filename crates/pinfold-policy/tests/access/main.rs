@@ -156,7 +156,7 @@ fn each_level_says_what_it_cannot_hold() {
         assert_eq!(compiled(profile, host).1, expected, "{:?}", host.level);
     };
     check(&profile, &host(WindowsLevel::RestrictedToken), &["deny-read", "network"]);
-    check(&profile, &host(ACCOUNT), &["volume-root", "loopback"]);
+    check(&profile, &host(ACCOUNT), &["volume-root", "name-resolution", "loopback"]);
     profile.network.access = NetAccess::Open;
     check(&profile, &host(WindowsLevel::RestrictedToken), &["deny-read"]);
     check(&profile, &host(ACCOUNT), &["volume-root", "open-network"]);

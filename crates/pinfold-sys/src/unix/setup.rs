@@ -1,6 +1,7 @@
 //! What `pinfold setup` prepares: nothing, on these systems.
 
 use pinfold_policy::plan::windows::Entry;
+use pinfold_policy::plan::windows::setup::{Operation, Step};
 
 use crate::plan::Plan;
 
@@ -8,31 +9,66 @@ use crate::plan::Plan;
 pub const NOTHING: Option<&str> =
     Some("nothing has to be set up on this system; \"pinfold doctor\" says what it offers");
 
-/// What has to be there before a command of a plan starts.
+/// The entries that have to be there before a command of a plan starts.
 pub fn entries(_plan: &Plan) -> Vec<Entry> {
     Vec::new()
 }
 
-/// Whether an entry is there.
-///
-/// # Errors
-/// Never.
-pub fn has(_entry: &Entry) -> Result<bool, i32> {
-    Ok(true)
+/// There are no accounts.
+pub fn proxy_port() -> Option<u16> {
+    None
 }
 
-/// Writes an entry: there is none to write.
+/// Notes nothing.
 ///
 /// # Errors
-/// Never.
-pub fn apply(_entry: &Entry) -> Result<(), i32> {
-    Ok(())
+/// Always.
+pub fn keep_proxy_port(_port: Option<u16>) -> Result<(), i32> {
+    Err(libc::ENOSYS)
 }
 
-/// Takes an entry away: there is none.
+/// A password for an account: there are none.
 ///
 /// # Errors
-/// Never.
-pub fn undo(_entry: &Entry) -> Result<(), i32> {
-    Ok(())
+/// Always.
+pub fn random_password() -> Result<String, i32> {
+    Err(libc::ENOSYS)
+}
+
+/// Whether a step is there.
+///
+/// # Errors
+/// Always.
+pub fn has(_step: &Step) -> Result<bool, i32> {
+    Err(libc::ENOSYS)
+}
+
+/// Does what is the user's own.
+///
+/// # Errors
+/// Always.
+pub fn perform_own(_operation: &Operation, _password: &str) -> Result<(), i32> {
+    Err(libc::ENOSYS)
+}
+
+/// Whoever does what takes an administrator.
+#[derive(Debug)]
+pub struct Administrator;
+
+impl Administrator {
+    /// Asks for none.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn new() -> Result<Administrator, i32> {
+        Err(libc::ENOSYS)
+    }
+
+    /// Does nothing.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn perform(&mut self, _operation: &Operation, _password: &str) -> Result<(), i32> {
+        Err(libc::ENOSYS)
+    }
 }

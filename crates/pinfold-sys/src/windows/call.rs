@@ -1,12 +1,15 @@
 //! One safe function per function of the system, with owned handles.
 
 use std::ffi::c_void;
-use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{
+    AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle,
+};
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use windows_sys::Win32::Foundation::{
-    DUPLICATE_SAME_ACCESS, DuplicateHandle, GetLastError, HANDLE, INVALID_HANDLE_VALUE, LocalFree,
-    WAIT_TIMEOUT,
+    DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS, DuplicateHandle, GetLastError, HANDLE,
+    INVALID_HANDLE_VALUE, LocalFree, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
@@ -30,7 +33,7 @@ use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 use windows_sys::Win32::System::StationsAndDesktops::{CloseDesktop, CreateDesktopW, HDESK};
 use windows_sys::Win32::System::SystemServices::SE_GROUP_LOGON_ID;
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, GetCurrentProcess, GetExitCodeProcess, OpenProcessToken, SetEvent,
+    CreateEventW, GetCurrentProcess, GetExitCodeProcess, GetProcessId, OpenProcessToken, SetEvent,
     WaitForSingleObject,
 };
 use windows_sys::core::BOOL;
@@ -136,7 +139,10 @@ pub(crate) fn own_token() -> Outcome<OwnedHandle> {
 }
 
 /// Facts about a token, in memory that is aligned for pointers.
-fn token_facts(token: &OwnedHandle, class: TOKEN_INFORMATION_CLASS) -> Outcome<Vec<usize>> {
+pub(super) fn token_facts(
+    token: &OwnedHandle,
+    class: TOKEN_INFORMATION_CLASS,
+) -> Outcome<Vec<usize>> {
     let mut length = 0;
     // SAFETY: without room only the length is written.
     unsafe { GetTokenInformation(token.as_raw_handle(), class, null_mut(), 0, &mut length) };
@@ -147,7 +153,7 @@ fn token_facts(token: &OwnedHandle, class: TOKEN_INFORMATION_CLASS) -> Outcome<V
     Ok(facts)
 }
 
-fn sid_text(sid: PSID) -> Outcome<String> {
+pub(super) fn sid_text(sid: PSID) -> Outcome<String> {
     let mut place = null_mut();
     // SAFETY: the identifier is one of a token; one pointer is written.
     done(unsafe { ConvertSidToStringSidW(sid, &mut place) })?;
@@ -232,6 +238,11 @@ impl Descriptor {
 }
 
 impl Descriptor {
+    /// Where it is, as long as it is there.
+    pub(super) fn pointer(&self) -> PSECURITY_DESCRIPTOR {
+        self.0.0
+    }
+
     /// Its list, which lives as long as it does.
     pub(super) fn list(&self) -> Outcome<*mut ACL> {
         let (mut present, mut list, mut defaulted) = (0, null_mut(), 0);
@@ -308,6 +319,24 @@ pub(crate) fn leave_interrupts() {
     unsafe { SetConsoleCtrlHandler(Some(handled), 1) };
 }
 
+/// Whether one of those keys was pressed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Notes that such a key was pressed, in place of ending this process.
+pub(crate) fn notice_interrupts() {
+    unsafe extern "system" fn handled(_kind: u32) -> BOOL {
+        INTERRUPTED.store(true, SeqCst);
+        1
+    }
+    // SAFETY: the handler stores one value.
+    unsafe { SetConsoleCtrlHandler(Some(handled), 1) };
+}
+
+/// Whether one was, since they are noticed.
+pub(crate) fn was_interrupted() -> bool {
+    INTERRUPTED.load(SeqCst)
+}
+
 /// Waits until a process has ended or an event is set, at most for so many milliseconds;
 /// whether it is so.
 pub(crate) fn wait(object: BorrowedHandle<'_>, milliseconds: u32) -> bool {
@@ -346,7 +375,45 @@ pub(crate) fn inheritable(handle: &OwnedHandle) -> Outcome<OwnedHandle> {
     duplicate(handle.as_raw_handle())
 }
 
-fn duplicate(handle: HANDLE) -> Outcome<OwnedHandle> {
+/// Puts a handle into another process, for its children to inherit; its number there.
+pub(crate) fn copy_into(handle: HANDLE, process: &OwnedHandle) -> Outcome<u64> {
+    let (own, into, mut copy) = (own_process(), process.as_raw_handle(), null_mut());
+    // SAFETY: both processes' handles are open; one handle is written.
+    done(unsafe { DuplicateHandle(own, handle, into, &mut copy, 0, 1, DUPLICATE_SAME_ACCESS) })?;
+    Ok(copy as u64)
+}
+
+/// Takes a handle out of another process.
+pub(crate) fn take_from(process: &OwnedHandle, number: u64) -> Outcome<OwnedHandle> {
+    let (from, own, mut copy) = (process.as_raw_handle(), own_process(), null_mut());
+    let how = DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE;
+    // SAFETY: both processes' handles are open; the number is looked up in the other's table.
+    done(unsafe { DuplicateHandle(from, number as HANDLE, own, &mut copy, 0, 0, how) })?;
+    owned(copy)
+}
+
+/// A handle that another process has put into this one; none for 0.
+pub(crate) fn given(number: u64) -> Option<OwnedHandle> {
+    let handle = number as HANDLE;
+    // SAFETY: it was put here for this, and nothing else in this process knows it.
+    (!handle.is_null()).then(|| unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// Leaves a handle for another process to take; its number.
+pub(crate) fn leave_open(handle: OwnedHandle) -> u64 {
+    handle.into_raw_handle() as u64
+}
+
+/// The number of a process.
+pub(crate) fn process_id(process: &OwnedHandle) -> Outcome<u32> {
+    // SAFETY: the handle is open.
+    match unsafe { GetProcessId(process.as_raw_handle()) } {
+        0 => Err(last_error()),
+        number => Ok(number),
+    }
+}
+
+pub(super) fn duplicate(handle: HANDLE) -> Outcome<OwnedHandle> {
     let (own, mut copy) = (own_process(), null_mut());
     // SAFETY: the handle of the own process is always valid; one handle is written.
     done(unsafe { DuplicateHandle(own, handle, own, &mut copy, 0, 1, DUPLICATE_SAME_ACCESS) })?;

@@ -40,22 +40,27 @@ fn pipe() -> Outcome<(PipeReader, PipeWriter)> {
     std::io::pipe().map_err(|error| error.raw_os_error().unwrap_or_default() as Number)
 }
 
+/// The pipes of a terminal: what the program that draws has, and what its user has.
+pub(crate) fn pipes() -> Outcome<([OwnedHandle; 2], Ends)> {
+    let (their_input, input) = pipe()?;
+    let (output, their_output) = pipe()?;
+    // The system makes copies for the program that draws; Wine has it inherit them.
+    let theirs =
+        [call::inheritable(&their_input.into())?, call::inheritable(&their_output.into())?];
+    let file = |end: OwnedHandle| File::from(end);
+    Ok((theirs, Ends { input: file(input.into()), output: file(output.into()) }))
+}
+
 impl Console {
-    pub(crate) fn open(size: Size) -> Outcome<(Console, Ends)> {
-        let (their_input, input) = pipe()?;
-        let (output, their_output) = pipe()?;
-        // The system makes copies for the program that draws; Wine has it inherit them.
-        let their_input = call::inheritable(&their_input.into())?;
-        let their_output = call::inheritable(&their_output.into())?;
+    /// Makes one that reads and writes these pipes.
+    pub(crate) fn on(input: &OwnedHandle, output: &OwnedHandle, size: Size) -> Outcome<Console> {
         let mut console = 0;
-        let (reads, writes) = (their_input.as_raw_handle(), their_output.as_raw_handle());
+        let (reads, writes) = (input.as_raw_handle(), output.as_raw_handle());
         // SAFETY: both handles are open, and are copied; one handle is written.
         succeeded(unsafe {
             CreatePseudoConsole(coordinates(size), reads, writes, 0, &mut console)
         })?;
-        let file = |end: OwnedHandle| File::from(end);
-        let ends = Ends { input: file(input.into()), output: file(output.into()) };
-        Ok((Console(Mutex::new(Some(console))), ends))
+        Ok(Console(Mutex::new(Some(console))))
     }
 
     /// Does something with it while it is open.

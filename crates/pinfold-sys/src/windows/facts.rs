@@ -12,13 +12,16 @@ pub use crate::portable::facts::{exists, is_directory, paths, read_file};
 
 pub use crate::portable::glob_matches as matches;
 
+use super::setup;
 use crate::name;
 use crate::seam::May;
 
 /// What this host is like, as far as the profile depends on it.
 pub fn host(profile: &Profile) -> WindowsHost {
     WindowsHost {
-        level: WindowsLevel::RestrictedToken,
+        level: setup::proxy_port().map_or(WindowsLevel::RestrictedToken, |proxy_port| {
+            WindowsLevel::Account { proxy_port }
+        }),
         paths: paths(&paths_of_interest(profile)),
         glob_matches: matches(profile),
         world_writable: Vec::new(),

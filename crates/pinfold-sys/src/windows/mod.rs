@@ -1,17 +1,26 @@
 //! Windows: a restricted token in a job.
 
 mod access;
+mod accounts;
 mod call;
+mod confine;
 mod console;
 pub mod descriptor;
 mod doctor;
+mod elevated;
 pub mod facts;
 pub mod files;
+mod filters;
+mod link;
 pub mod name;
 pub mod numbers;
+mod pipe;
 pub mod places;
 pub mod plan;
+mod relay;
 mod run;
+mod runner;
+mod sealed;
 pub mod session;
 pub mod setup;
 mod start;
@@ -22,7 +31,24 @@ pub use crate::portable::{HeadStart, neighbour, open_as_many_as_allowed, peer, s
 pub use doctor::doctor;
 pub use run::{door, run};
 
+use std::ffi::OsString;
 use std::os::windows::io::{AsHandle, BorrowedHandle};
+
+/// Does what this program was started for by itself, as somebody else: the runner of a sandbox
+/// account, or the helper of set-up. Its exit status; nothing for any other program. One that
+/// embeds pinfold calls this first, with its arguments and without its name.
+pub fn act_as_another(arguments: &[OsString]) -> Option<i32> {
+    let [word, pipe] = arguments else { return None };
+    let word = word.to_str()?;
+    if ![runner::RUNNER, elevated::HELPER].contains(&word) {
+        return None;
+    }
+    let served = link::Link::join(pipe.to_str()?).and_then(|link| match word {
+        runner::RUNNER => runner::serve(link),
+        _ => elevated::serve(link),
+    });
+    Some(i32::from(served.is_err()) * 125)
+}
 
 impl AsHandle for socket::Stream {
     fn as_handle(&self) -> BorrowedHandle<'_> {

@@ -44,7 +44,7 @@ pub fn volumes() -> Vec<AbsPath> {
 }
 
 /// The root of the drive that the system is on.
-fn system_volume() -> Option<AbsPath> {
+pub(crate) fn system_volume() -> Option<AbsPath> {
     let mut buffer = [0u16; 260];
     let size = u32::try_from(buffer.len()).ok()?;
     // SAFETY: the buffer is as long as it is said to be.

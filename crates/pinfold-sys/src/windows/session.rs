@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::call;
-use super::console::{Console, Ends};
+use super::console::{self, Ends};
 use super::plan::Plan;
-use super::run::{self, Prepared, system};
+use super::run::{self, Connection, Prepared, Terminal, system};
 use crate::seam::{Closed, Error, Exceeded, Launch, Opened, Place, Size, Standard, Status};
 
 /// How often a pipe is looked at: the system does not wait for pipes together with others.
@@ -37,9 +37,9 @@ struct Inside {
 /// A command in a session.
 #[derive(Debug)]
 pub struct Child {
-    process: Arc<OwnedHandle>,
+    process: OwnedHandle,
     job: OwnedHandle,
-    terminal: Option<(Arc<Console>, Ends)>,
+    terminal: Option<(Terminal, Ends)>,
 }
 
 /// Starts a sandbox without a command.
@@ -56,20 +56,6 @@ pub fn start(plan: &Plan, _place: Place, _opened: Opened) -> Result<Session, Err
         Some(time) => Some(clock(inside.clone(), time)?),
     };
     Ok(Session { inside, clock })
-}
-
-/// Closes a console when the process that it was made for has ended: only then what it
-/// shows comes to its end.
-fn close_with(console: Arc<Console>, process: Arc<OwnedHandle>) -> Result<(), Error> {
-    let close = move || {
-        call::wait(process.as_handle(), u32::MAX);
-        console.close();
-    };
-    let thread = std::thread::Builder::new().name(String::from("pinfold-console"));
-    thread.spawn(close).map(drop).map_err(|error| Error::System {
-        attempted: String::from("start a thread"),
-        code: error.raw_os_error().unwrap_or_default(),
-    })
 }
 
 /// Ends a session after so long.
@@ -107,22 +93,18 @@ impl Session {
             });
         }
         let job = call::create_job().map_err(system("make a job for the command"))?;
-        let (standard, terminal) = match standard {
+        let (connection, ends) = match standard {
             Standard::Descriptors(given) => {
-                (given.map(|handle| call::inheritable(&handle).ok()), None)
+                let given = given.map(|handle| call::inheritable(&handle).ok());
+                (Connection::Handles(given), None)
             }
             Standard::Terminal(size) => {
-                let (console, ends) = Console::open(size).map_err(system("make a console"))?;
-                ([None, None, None], Some((Arc::new(console), ends)))
+                let (theirs, ends) = console::pipes().map_err(system("make a console"))?;
+                (Connection::Terminal(theirs, size), Some(ends))
             }
         };
-        let console = terminal.as_ref().map(|(console, _)| console.as_ref());
-        let process = self.inside.prepared.start(launch, (&standard, console), Some(&job))?;
-        let process = Arc::new(process);
-        if let Some((console, _)) = &terminal {
-            close_with(console.clone(), process.clone())?;
-        }
-        Ok(Child { process, job, terminal })
+        let (process, terminal) = self.inside.prepared.start(launch, connection, Some(&job))?;
+        Ok(Child { process, job, terminal: terminal.zip(ends) })
     }
 
     /// Readable when nothing is left inside.
@@ -221,8 +203,8 @@ impl Child {
     /// # Errors
     /// When it has none.
     pub fn resize(&self, size: Size) -> io::Result<()> {
-        let (console, _) = self.terminal.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        console.resize(size).map_err(io::Error::from_raw_os_error)
+        let (terminal, _) = self.terminal.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        terminal.resize(size).map_err(io::Error::from_raw_os_error)
     }
 }
 

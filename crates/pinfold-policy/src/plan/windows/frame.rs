@@ -1,5 +1,6 @@
-//! Messages between pinfold and the runner in the sandbox account: a kind, a
-//! length, and that many bytes. What the other side sends is never trusted.
+//! Messages between pinfold and a process that does something for it as somebody else, the
+//! runner in a sandbox account or the helper of set-up: a kind, a length, and that many bytes.
+//! What the other side sends is never trusted.
 
 /// The largest payload in bytes.
 pub const LARGEST: usize = 8 * 1024 * 1024;
@@ -9,41 +10,24 @@ const HEADER: usize = 5;
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// What to run, to the runner.
+    /// What to run, to the runner: an [`Order`](super::order::Order).
     Start,
-    /// The command runs; its process number.
+    /// The command runs: its process in the runner's table of handles, 8 bytes.
     Started,
-    /// Input for the command.
-    Input,
-    /// The end of its input.
-    EndOfInput,
-    /// What the command wrote to standard output.
-    Output,
-    /// What it wrote to standard error.
-    Error,
-    /// The size of its terminal.
+    /// The size of a terminal: its number, 4 bytes, its rows and its columns, 2 bytes each.
     Resize,
-    /// End the command.
-    Terminate,
-    /// The command has ended; its exit code.
-    Ended,
-    /// The runner could not do it; why.
+    /// What to do to this host, to the helper of set-up: an operation as
+    /// [`record`](super::record) writes it.
+    Perform,
+    /// It is done.
+    Done,
+    /// It could not be done: the error of the system, 4 bytes.
     Failed,
 }
 
 /// All kinds; the place is the byte on the wire.
-const KINDS: [Kind; 10] = [
-    Kind::Start,
-    Kind::Started,
-    Kind::Input,
-    Kind::EndOfInput,
-    Kind::Output,
-    Kind::Error,
-    Kind::Resize,
-    Kind::Terminate,
-    Kind::Ended,
-    Kind::Failed,
-];
+const KINDS: [Kind; 6] =
+    [Kind::Start, Kind::Started, Kind::Resize, Kind::Perform, Kind::Done, Kind::Failed];
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use crate::origin::Origin;
 
 use crate::profile::{Access, FsRule, FsTarget, NetAccess, Profile};
 
-const SETUP: &str =
-    "accept that: sandbox accounts, which would hold it, are not made by this version";
+const SETUP: &str = "run \"pinfold setup --accounts\" once: sandbox accounts hold it";
 
 /// All gaps of a profile on a host.
 pub(super) fn all(profile: &Profile, host: &WindowsHost) -> Vec<Gap> {
@@ -140,6 +139,15 @@ fn as_an_account(profile: &Profile, gaps: &mut Vec<Gap>) {
         ),
         gaps,
     );
+    if profile.network.access != NetAccess::Open {
+        gaps.push(gap(
+            "name-resolution",
+            String::from("the network rules"),
+            Some(&profile.network.origin),
+            "a service of the system looks names up for every account, and asks outside",
+            "accept that a name that is looked up carries itself outside",
+        ));
+    }
     match profile.network.access {
         NetAccess::Open => gaps.push(gap(
             "open-network",

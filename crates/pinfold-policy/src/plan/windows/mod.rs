@@ -14,8 +14,10 @@ mod text;
 
 pub mod block;
 pub mod entries;
+pub mod filters;
 pub mod frame;
 pub mod list;
+pub mod order;
 pub mod quote;
 pub mod record;
 pub mod setup;
