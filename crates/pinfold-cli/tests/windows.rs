@@ -366,6 +366,59 @@ fn sessions_connect_their_commands_and_tell_of_their_ends() {
     }
 }
 
+/// `pinfold session`, with a server on a named pipe that starts with the first session and ends
+/// after the last.
+fn named_sessions_are_found_again_and_end() {
+    let work = Work::new("named");
+    let local = work.0.join("local");
+    let session = |arguments: &[&str], input: &str, part: &str| {
+        let mut command = Command::new(pinfold());
+        command.arg("session").args(arguments).current_dir(&work.0).env("LOCALAPPDATA", &local);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.env(PART, part).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let nothing = session(&["exec", "one", "x"], "", "");
+    assert!(nothing.0 == Some(125) && nothing.2.contains("there is no session"), "{nothing:?}");
+    let open = ["-p", ":danger-full-access"];
+    // The variables of the start are those of its commands.
+    let started = session(&[&["start"], &open[..], &["one"]].concat(), "", "echo");
+    assert_eq!((started.0, started.1.trim()), (Some(0), "one"), "{started:?}");
+    session(&[&["start"], &open[..], &["two"]].concat(), "", "arguments");
+    let program = std::env::current_exe().unwrap();
+    let program = program.to_str().unwrap();
+    for input in [String::from("in\n"), "long ".repeat(100_000)] {
+        let said = session(&["exec", "one", program], &input, "");
+        assert_eq!((said.0, &said.1), (Some(7), &input), "{}", said.2);
+        assert_eq!(said.2, input.to_uppercase());
+    }
+    let said = session(&["exec", "two", program, "a b", "\"c\""], "", "");
+    assert_eq!((said.0, &*said.1), (Some(0), "a b\n\"c\""), "{}", said.2);
+    let listed = session(&["list"], "", "").1;
+    assert!(listed.contains("one\t:danger-full-access\t") && listed.contains("two\t"), "{listed}");
+    for name in ["one", "two"] {
+        assert_eq!(session(&["stop", name], "", "").0, Some(0));
+    }
+    assert_eq!(session(&["list"], "", "").1, "");
+    until(|| session(&["exec", "one", "x"], "", "").2.contains("there is no session"));
+}
+
+/// Files are read and written by a process inside.
+fn files_of_a_session_are_read_and_written() {
+    let work = Work::new("files");
+    let mut server = Server::start(&work);
+    let session = server.session(":danger-full-access");
+    let path = work.0.join("made").to_str().unwrap().to_owned();
+    server.ask("file/write", &json!({ "session": session, "path": path, "data": "aGkK" }));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "hi\n");
+    let read = server.ask("file/read", &json!({ "session": session, "path": path }));
+    assert_eq!(read["data"], "aGkK", "{read}");
+    let listed = server.ask("file/list", &json!({ "session": session, "path": work.0 }));
+    assert_eq!(listed["entries"][0]["name"], "made", "{listed}");
+}
+
 /// Wine leaves the ends of a program closed that is to have them from its pseudo-console, so
 /// what is typed and shown is not seen there: only that such a program is started and ends.
 fn commands_with_terminals_are_started() {
@@ -405,7 +458,9 @@ fn sessions_end_with_everything_in_them() {
     until(|| work.is_still("three"));
 }
 
-const TESTS: [(&str, fn()); 12] = [
+const TESTS: [(&str, fn()); 14] = [
+    ("named sessions are found again", named_sessions_are_found_again_and_end),
+    ("files of a session are read and written", files_of_a_session_are_read_and_written),
     ("commands with terminals are started", commands_with_terminals_are_started),
     ("sessions connect their commands", sessions_connect_their_commands_and_tell_of_their_ends),
     ("sessions end with everything in them", sessions_end_with_everything_in_them),

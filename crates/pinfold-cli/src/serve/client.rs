@@ -124,8 +124,8 @@ fn exec(parsed: &Parsed) -> Result<i32, Failure> {
     let [_, name, command @ ..] = &parsed.operands[..] else { return Ok(2) };
     let mut client = Client::unready(existing()?)?;
     let detach = parsed.has("detach");
-    let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let size = if on_terminal { terminal::size(std::io::stdin()).ok() } else { None };
+    let attended = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let size = if attended { terminal::size(std::io::stdin()).ok() } else { None };
     let size = size.map(|size| json!({ "rows": size.rows, "columns": size.columns }));
     let size = if detach { size.or(Some(json!({ "rows": 24, "columns": 80 }))) } else { size };
     let session = name.to_string_lossy();
@@ -134,7 +134,8 @@ fn exec(parsed: &Parsed) -> Result<i32, Failure> {
     if let Some(directory) = parsed.text("cd")? {
         asked["directory"] = directory.into();
     }
-    let given = size.is_none();
+    let given = size.is_none() && neighbour::SENDS_DESCRIPTORS;
+    let on_terminal = size.is_some();
     if let Some(size) = size {
         asked["terminal"] = size;
     }
@@ -149,7 +150,11 @@ fn exec(parsed: &Parsed) -> Result<i32, Failure> {
     if detach {
         return print(&format!("{process}\n"));
     }
-    let streams = if given { Streams::Given } else { Streams::Terminal };
+    let streams = match (given, on_terminal) {
+        (true, _) => Streams::Given,
+        (false, true) => Streams::Terminal,
+        (false, false) => Streams::Piped,
+    };
     client.join(&process, streams)
 }
 
@@ -299,13 +304,13 @@ impl Client {
         let (first, rest) = posted.split_at(1);
         let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let streams = [lent(&input), lent(&output), lent(&error)];
-        neighbour::send(lent(&*writer), first, &streams)
-            .and_then(|()| writer.write_all(rest))
-            .map_err(|error| {
+        neighbour::send(&writer, first, &streams).and_then(|()| writer.write_all(rest)).map_err(
+            |error| {
                 let why = pinfold_sys::describe(error.raw_os_error().unwrap_or_default());
                 let hint = "open standard input, output and error";
                 failed(&format!("cannot pass the streams on: {why}"), hint)
-            })
+            },
+        )
     }
 
     /// Sends a request and waits for its answer.

@@ -19,9 +19,6 @@ pub(crate) const FILE_COMMAND: &str = "--act-on-file";
 /// The most that is read or listed at once, in bytes: an answer is one message.
 const MOST: u64 = 4 * 1024 * 1024;
 
-/// The program itself, by a name that works in every view of the files.
-const ITSELF: &str = "/proc/self/exe";
-
 pub(super) fn read(session: &Session, asked: &FileRead) -> Result<Value, Fault> {
     let length = asked.length.unwrap_or(MOST).min(MOST);
     let (offset, length) = (asked.offset.to_string(), length.to_string());
@@ -61,13 +58,19 @@ pub(super) fn list(session: &Session, asked: &FileList) -> Result<Value, Fault> 
     Ok(json!({ "entries": entries, "complete": complete }))
 }
 
+/// The program itself, by a name that works inside.
+fn itself() -> Result<OsString, Fault> {
+    let here = pinfold_sys::session::own_program();
+    here.map_err(|error| Fault::new(FAILED, format!("cannot find this program: {error}")))
+}
+
 fn garbled() -> Fault {
     Fault::new(FAILED, "cannot read the answer of the process inside")
 }
 
 /// Runs the other half of this file in the session; what it prints.
 fn inside(session: &Session, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, Fault> {
-    let mut command = vec![OsString::from(ITSELF), OsString::from(FILE_COMMAND)];
+    let mut command = vec![itself()?, OsString::from(FILE_COMMAND)];
     command.extend(arguments.iter().map(OsString::from));
     let Spawned { input: pipe, outputs, .. } = session.spawn(Start::piped(command))?;
     let (mut answer, mut complaint) = (Vec::new(), Vec::new());

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use pinfold_sys::descriptor::{Owned, lent};
+use pinfold_sys::descriptor::Owned;
 use pinfold_sys::neighbour::Receiver;
 use pinfold_sys::socket::{self, Listener, Stream};
 
@@ -90,7 +90,7 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
             std::thread::sleep(std::time::Duration::from_millis(50));
             continue;
         };
-        if !pinfold_sys::neighbour::is_neighbour(lent(&stream)) {
+        if !pinfold_sys::neighbour::is_neighbour(&stream) {
             continue;
         }
         // Those that have gone may not have been noticed yet.

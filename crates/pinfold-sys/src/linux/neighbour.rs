@@ -9,11 +9,16 @@ use std::sync::OnceLock;
 
 use super::call::{self, Patience};
 use super::raw::Errno;
+use super::socket::Stream;
+
+/// Whether descriptors can be sent along.
+pub const SENDS_DESCRIPTORS: bool = true;
 
 /// Whether a process of the same user, outside of every sandbox that this process
 /// is outside of, holds the other end of a unix socket: a command in a sandbox has
 /// the same user, but not the same user namespace, or more system-call filters.
-pub fn is_neighbour(socket: BorrowedFd<'_>) -> bool {
+pub fn is_neighbour(socket: &Stream) -> bool {
+    let socket = socket.as_fd();
     let Ok(peer) = call::peer(socket.as_raw_fd()) else { return false };
     // A server changes neither for itself.
     static OWN: OnceLock<(Option<PathBuf>, u32)> = OnceLock::new();
@@ -61,7 +66,7 @@ fn still_runs(socket: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 /// When the other end is gone, or does not take all of them at once.
-pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], given: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn send(socket: &Stream, bytes: &[u8], given: &[BorrowedFd<'_>]) -> io::Result<()> {
     let numbers: Vec<i32> = given.iter().map(AsRawFd::as_raw_fd).collect();
     let sent = call::send_message(socket.as_raw_fd(), bytes, &numbers);
     sent.map_err(|Errno(code)| io::Error::from_raw_os_error(code))

@@ -4,6 +4,7 @@
 //! with it, and everything else with that.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -488,4 +489,12 @@ pub fn readable(
         }
         Err(Errno(code)) => Err(std::io::Error::from_raw_os_error(code)),
     }
+}
+
+/// This program, by a name that works in every view of the files.
+///
+/// # Errors
+/// Never.
+pub fn own_program() -> std::io::Result<OsString> {
+    Ok(OsString::from("/proc/self/exe"))
 }

@@ -1,12 +1,13 @@
 //! Sandboxes that stay, on a system that has none yet.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::time::Duration;
 
+use super::{Never, unsupported};
 use crate::descriptor::Borrowed;
 use crate::plan::Plan;
-use crate::portable::{Never, unsupported};
 use crate::seam::{Closed, Error, Launch, Opened, Place, Size, Standard, Status};
 
 /// A sandbox that stays: there is none.
@@ -118,4 +119,12 @@ pub fn readable(
     _timeout: Option<Duration>,
 ) -> io::Result<Vec<bool>> {
     Err(unsupported())
+}
+
+/// This program, by a name that works in every view of the files.
+///
+/// # Errors
+/// When the system does not say where it is.
+pub fn own_program() -> io::Result<OsString> {
+    std::env::current_exe().map(OsString::from)
 }

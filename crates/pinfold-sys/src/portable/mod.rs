@@ -3,14 +3,9 @@
 pub(crate) mod entry;
 pub(crate) mod facts;
 mod glob;
-pub mod neighbour;
 pub mod peer;
-pub mod socket;
-pub mod terminal;
 
 pub use glob::matches as glob_matches;
-
-use std::io;
 
 /// Nothing of this kind can exist.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +24,3 @@ impl HeadStart {
 
 /// Does nothing: what needs many descriptors, a server with sessions, is not there.
 pub fn open_as_many_as_allowed() {}
-
-/// The same for the standard library.
-pub(crate) fn unsupported() -> io::Error {
-    io::Error::from(io::ErrorKind::Unsupported)
-}

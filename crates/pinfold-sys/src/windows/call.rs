@@ -8,15 +8,16 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use windows_sys::Win32::Foundation::{
-    DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS, DuplicateHandle, GetLastError, HANDLE,
-    INVALID_HANDLE_VALUE, LocalFree, WAIT_TIMEOUT,
+    DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_ACCESS_DENIED,
+    GetLastError, HANDLE, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, LocalFree,
+    SetHandleInformation, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
     ConvertStringSidToSidW, SDDL_REVISION_1,
 };
 use windows_sys::Win32::Security::{
-    ACL, CreateRestrictedToken, GetSecurityDescriptorDacl, GetTokenInformation,
+    ACL, CreateRestrictedToken, GetSecurityDescriptorDacl, GetTokenInformation, IsTokenRestricted,
     PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SID_AND_ATTRIBUTES, SetTokenInformation,
     TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
     TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenUser,
@@ -33,8 +34,8 @@ use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 use windows_sys::Win32::System::StationsAndDesktops::{CloseDesktop, CreateDesktopW, HDESK};
 use windows_sys::Win32::System::SystemServices::SE_GROUP_LOGON_ID;
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, GetCurrentProcess, GetExitCodeProcess, GetProcessId, OpenProcessToken, SetEvent,
-    WaitForSingleObject,
+    CreateEventW, GetCurrentProcess, GetExitCodeProcess, GetProcessId, OpenProcess,
+    OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION, SetEvent, WaitForSingleObject,
 };
 use windows_sys::core::BOOL;
 
@@ -158,6 +159,25 @@ pub(super) fn sid_text(sid: PSID) -> Outcome<String> {
     // SAFETY: the identifier is one of a token; one pointer is written.
     done(unsafe { ConvertSidToStringSidW(sid, &mut place) })?;
     Ok(text(&Local(place.cast())))
+}
+
+/// Whether a process is the same user's as this one, and has no restricted token.
+pub(crate) fn is_of_same_user(process: u32) -> bool {
+    // SAFETY: this call has no precondition.
+    let opened = owned(unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, process) });
+    let user = opened.and_then(|process| {
+        let mut token = null_mut();
+        // SAFETY: the handle is open; one handle is written.
+        done(unsafe { OpenProcessToken(process.as_raw_handle(), TOKEN_QUERY, &mut token) })?;
+        let token = owned(token)?;
+        // SAFETY: the handle is open.
+        if unsafe { IsTokenRestricted(token.as_raw_handle()) } != 0 {
+            return Err(ERROR_ACCESS_DENIED as Number);
+        }
+        user_of(&token)
+    });
+    let own = own_token().and_then(|token| user_of(&token));
+    user.is_ok() && user == own
 }
 
 /// The user of a token, as text.
@@ -307,6 +327,16 @@ pub(crate) fn standard() -> [Option<OwnedHandle>; 3] {
         }
         duplicate(handle).ok()
     })
+}
+
+/// Lets children inherit the standard handles no longer.
+pub(crate) fn keep_standard() {
+    for which in [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE] {
+        // SAFETY: this call has no precondition.
+        let handle = unsafe { GetStdHandle(which) };
+        // SAFETY: a handle that is none is refused.
+        unsafe { SetHandleInformation(handle, HANDLE_FLAG_INHERIT, 0) };
+    }
 }
 
 /// Keeps keys that interrupt (Ctrl-C, Ctrl-Break) for the command, which has the same

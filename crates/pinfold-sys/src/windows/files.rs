@@ -10,7 +10,9 @@ use std::process::Command;
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle,
 };
-use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
+use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW};
+
+use super::call;
 
 /// Lets nobody but the user open the file that these options make: the directories
 /// of the user are nobody else's, and files inherit that.
@@ -42,7 +44,9 @@ fn identity(file: &File) -> io::Result<(u32, u32, u32)> {
     Ok((found.dwVolumeSerialNumber, found.nFileIndexHigh, found.nFileIndexLow))
 }
 
-/// Keeps what is typed at this terminal, such as Ctrl-C, away from a program.
+/// Keeps what is typed at this terminal, such as Ctrl-C, and its end away from a program, and
+/// the streams of this process: whoever waits for their end would wait for the program.
 pub fn detached(program: &mut Command) -> &mut Command {
-    program.creation_flags(CREATE_NEW_PROCESS_GROUP)
+    call::keep_standard();
+    program.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW)
 }

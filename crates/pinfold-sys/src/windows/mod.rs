@@ -13,6 +13,7 @@ pub mod files;
 mod filters;
 mod link;
 pub mod name;
+pub mod neighbour;
 pub mod numbers;
 mod pipe;
 pub mod places;
@@ -23,16 +24,17 @@ mod runner;
 mod sealed;
 pub mod session;
 pub mod setup;
+pub mod socket;
 mod start;
+pub mod terminal;
 pub mod view;
 
 pub use crate::portable::entry::{command_line, prefault};
-pub use crate::portable::{HeadStart, neighbour, open_as_many_as_allowed, peer, socket, terminal};
+pub use crate::portable::{HeadStart, open_as_many_as_allowed, peer};
 pub use doctor::doctor;
 pub use run::{door, run};
 
 use std::ffi::OsString;
-use std::os::windows::io::{AsHandle, BorrowedHandle};
 
 /// Does what this program was started for by itself, as somebody else: the runner of a sandbox
 /// account, or the helper of set-up. Its exit status; nothing for any other program. One that
@@ -48,10 +50,4 @@ pub fn act_as_another(arguments: &[OsString]) -> Option<i32> {
         _ => elevated::serve(link),
     });
     Some(i32::from(served.is_err()) * 125)
-}
-
-impl AsHandle for socket::Stream {
-    fn as_handle(&self) -> BorrowedHandle<'_> {
-        match self.0 {}
-    }
 }

@@ -18,8 +18,9 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
-    ConnectNamedPipe, CreateNamedPipeW, GetNamedPipeClientProcessId, PIPE_READMODE_BYTE,
-    PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
+    ConnectNamedPipe, CreateNamedPipeW, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId,
+    PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES,
+    PIPE_WAIT,
 };
 use windows_sys::Win32::System::Threading::{INFINITE, WaitForMultipleObjects};
 use windows_sys::core::BOOL;
@@ -39,7 +40,7 @@ pub(crate) struct Until<'a> {
     pub(crate) milliseconds: u32,
 }
 
-const FOR_EVER: Until<'static> = Until { other: None, milliseconds: INFINITE };
+pub(crate) const FOR_EVER: Until<'static> = Until { other: None, milliseconds: INFINITE };
 
 fn made(handle: HANDLE) -> Outcome<Pipe> {
     if handle == INVALID_HANDLE_VALUE {
@@ -106,6 +107,20 @@ impl Pipe {
         // SAFETY: the handle is open; one number is written.
         done(unsafe { GetNamedPipeClientProcessId(self.0.as_raw_handle(), &mut process) })?;
         Ok(process)
+    }
+
+    /// The process of the server.
+    pub(crate) fn server(&self) -> Outcome<u32> {
+        let mut process = 0;
+        // SAFETY: the handle is open; one number is written.
+        done(unsafe { GetNamedPipeServerProcessId(self.0.as_raw_handle(), &mut process) })?;
+        Ok(process)
+    }
+
+    /// Ends everything that waits at this end.
+    pub(crate) fn cancel(&self) {
+        // SAFETY: the handle is open; without an operation all of them are meant.
+        unsafe { CancelIoEx(self.0.as_raw_handle(), null()) };
     }
 
     /// Begins an operation and waits until it is over; how many bytes it moved.

@@ -3,19 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::os::windows::io::OwnedHandle;
 use std::thread::JoinHandle;
 
-use windows_sys::Win32::System::Console::{
-    CONSOLE_MODE, CONSOLE_SCREEN_BUFFER_INFO, ENABLE_VIRTUAL_TERMINAL_INPUT,
-    ENABLE_VIRTUAL_TERMINAL_PROCESSING, GetConsoleMode, GetConsoleScreenBufferInfo, SetConsoleMode,
-};
-
-use super::call::{self, Outcome, done};
+use super::call::{self, Outcome};
 use super::console::{self, Ends};
 use super::link::number;
 use super::run::Connection;
-use crate::seam::Size;
+use super::terminal::{self, Mode};
 
 /// What passes things on until the command has ended.
 pub(crate) struct Relay {
@@ -23,50 +18,8 @@ pub(crate) struct Relay {
     _modes: Vec<Mode>,
 }
 
-/// The mode of a console, which comes back when this is dropped.
-struct Mode {
-    console: OwnedHandle,
-    before: CONSOLE_MODE,
-}
-
-impl Drop for Mode {
-    fn drop(&mut self) {
-        // SAFETY: the handle is open.
-        unsafe { SetConsoleMode(self.console.as_raw_handle(), self.before) };
-    }
-}
-
-fn mode(handle: &OwnedHandle) -> Option<CONSOLE_MODE> {
-    let mut mode = 0;
-    // SAFETY: the handle is open; one number is written.
-    done(unsafe { GetConsoleMode(handle.as_raw_handle(), &mut mode) }).ok()?;
-    Some(mode)
-}
-
 fn is_console(handle: &Option<OwnedHandle>) -> bool {
-    handle.as_ref().is_some_and(|handle| mode(handle).is_some())
-}
-
-/// Sets a console's mode for as long as the result lives.
-fn with_mode(
-    console: &OwnedHandle,
-    wanted: impl Fn(CONSOLE_MODE) -> CONSOLE_MODE,
-) -> Outcome<Mode> {
-    let before = mode(console).unwrap_or_default();
-    // SAFETY: the handle is open.
-    done(unsafe { SetConsoleMode(console.as_raw_handle(), wanted(before)) })?;
-    let console = console.try_clone().map_err(|error| number(&error))?;
-    Ok(Mode { console, before })
-}
-
-fn size(console: &OwnedHandle) -> Size {
-    let mut found = CONSOLE_SCREEN_BUFFER_INFO::default();
-    // SAFETY: the handle is open; one structure is written.
-    unsafe { GetConsoleScreenBufferInfo(console.as_raw_handle(), &mut found) };
-    let window = found.srWindow;
-    let length =
-        |from: i16, to: i16| u16::try_from(to.saturating_sub(from)).map_or(0, |all| all + 1);
-    Size { rows: length(window.Top, window.Bottom), columns: length(window.Left, window.Right) }
+    handle.as_ref().is_some_and(|handle| terminal::mode(handle).is_some())
 }
 
 /// What a command gets in place of these handles, and what passes things on. Files and pipes
@@ -78,9 +31,9 @@ pub(crate) fn connect(standard: [Option<OwnedHandle>; 3]) -> Outcome<(Connection
         && is_console(&input)
         && is_console(&output)
     {
-        let size = size(screen);
-        let raw = with_mode(typed, |_| ENABLE_VIRTUAL_TERMINAL_INPUT)?;
-        let drawn = with_mode(screen, |mode| mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING)?;
+        let size = terminal::size_of_screen(screen)?;
+        let raw = terminal::raw_input(typed)?;
+        let drawn = terminal::drawn_output(screen)?;
         let (theirs, Ends { input: keys, output: shown }) = console::pipes()?;
         let (typed, screen) = (copy(typed)?, copy(screen)?);
         pass(typed, keys)?;
@@ -90,7 +43,7 @@ pub(crate) fn connect(standard: [Option<OwnedHandle>; 3]) -> Outcome<(Connection
     }
     let mut relay = Relay { shown: Vec::new(), _modes: Vec::new() };
     let input = match input {
-        Some(typed) if mode(&typed).is_some() => {
+        Some(typed) if terminal::mode(&typed).is_some() => {
             let (reader, writer) = pipe()?;
             pass(File::from(typed), writer)?;
             Some(inherited(reader)?)
@@ -99,7 +52,7 @@ pub(crate) fn connect(standard: [Option<OwnedHandle>; 3]) -> Outcome<(Connection
     };
     let mut shown = |handle: Option<OwnedHandle>| -> Outcome<Option<OwnedHandle>> {
         match handle {
-            Some(screen) if mode(&screen).is_some() => {
+            Some(screen) if terminal::mode(&screen).is_some() => {
                 let (reader, writer) = pipe()?;
                 relay.shown.push(pass(reader, File::from(screen))?);
                 Ok(Some(inherited(writer)?))

@@ -1,6 +1,7 @@
 //! Sandboxes that stay: each command is in a job of its own, inside that of the session.
 //! They share what confines them; there is no first process.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
@@ -226,4 +227,12 @@ pub fn readable(
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// This program, by a name that works in every view of the files.
+///
+/// # Errors
+/// When the system does not say where it is.
+pub fn own_program() -> io::Result<OsString> {
+    std::env::current_exe().map(OsString::from)
 }

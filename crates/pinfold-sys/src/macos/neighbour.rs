@@ -3,12 +3,16 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
+use super::socket::Stream;
 use super::unsupported;
 use crate::descriptor::{Borrowed, Owned};
 
+/// Whether descriptors can be sent along.
+pub const SENDS_DESCRIPTORS: bool = true;
+
 /// Whether a process of the same user, outside of every sandbox, is at the other
 /// end. Nobody is believed.
-pub fn is_neighbour(_socket: Borrowed<'_>) -> bool {
+pub fn is_neighbour(_socket: &Stream) -> bool {
     false
 }
 
@@ -16,7 +20,7 @@ pub fn is_neighbour(_socket: Borrowed<'_>) -> bool {
 ///
 /// # Errors
 /// Always.
-pub fn send(_socket: Borrowed<'_>, _bytes: &[u8], _given: &[Borrowed<'_>]) -> io::Result<()> {
+pub fn send(_socket: &Stream, _bytes: &[u8], _given: &[Borrowed<'_>]) -> io::Result<()> {
     Err(unsupported())
 }
 
