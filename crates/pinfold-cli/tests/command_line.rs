@@ -339,6 +339,7 @@ fn unreadable_and_broken_configuration_stops_the_run() {
         ),
         ("[permissions.\":mine\"]\n", "cannot be called"),
         ("[projects.\"/x\"]\ntrust_level = \"full\"\n", "cannot be \"full\""),
+        ("[permissions.p]\nmacos = [\"trustdd\"]\n", "did you mean \"trustd\"?"),
     ] {
         world.configuration(text);
         check(&world, &["run", "true"], 125, message);

@@ -1,7 +1,7 @@
 //! What a permission profile means: resolved, absolute, every default
 //! explicit, each rule with its origin. The only policy type of the project.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub struct Profile {
     pub limits: Limits,
     /// Whether programs inside may create user namespaces of their own.
     pub user_namespaces: bool,
+    /// Services of macOS that are opened by name.
+    pub macos: BTreeSet<MacSwitch>,
     /// Which Linux mechanism to use.
     pub mechanism: MechanismChoice,
     /// Names of the gaps that the user accepts, each with the place that says so.
@@ -310,6 +312,23 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Size in bytes of private temporary directories.
     pub tmp_size: Option<u64>,
+}
+
+/// A service of macOS that programs may use, which none is without being named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MacSwitch {
+    /// Processes of Chromium find each other (`mach-register`).
+    Chromium,
+    /// The graphics processor and its compiler, Metal.
+    Graphics,
+    /// The keychain: whatever its owner lets this program have without asking.
+    Keychain,
+    /// Opening documents and programs, which then run outside.
+    LaunchServices,
+    /// `sandbox-exec` inside.
+    NestedSandbox,
+    /// The check of certificates, which Go's TLS asks for. It can ask servers outside.
+    Trustd,
 }
 
 /// The Linux mechanism that a profile asks for.

@@ -8,7 +8,7 @@ use super::place::At;
 use super::quantity;
 use super::read::{Fields, entries, string, word};
 use super::tree::{Item, Node};
-use crate::profile::{EnvInherit, HostAction, MechanismChoice, NetMode};
+use crate::profile::{EnvInherit, HostAction, MacSwitch, MechanismChoice, NetMode};
 
 /// All layers of configuration, merged.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +89,8 @@ pub struct ProfileTable {
     pub environment: EnvTable,
     /// `[…limits]`.
     pub limits: LimitsTable,
+    /// Services that are opened on macOS.
+    pub macos: Vec<At<MacSwitch>>,
     /// The mechanism on Linux.
     pub mechanism: Option<At<MechanismChoice>>,
     /// Gaps that are accepted.
@@ -179,6 +181,14 @@ const ACCESS: [(&str, WrittenAccess); 4] = [
     ("deny", WrittenAccess::Deny),
     ("none", WrittenAccess::Deny),
 ];
+const MAC_SWITCHES: [(&str, MacSwitch); 6] = [
+    ("chromium", MacSwitch::Chromium),
+    ("graphics", MacSwitch::Graphics),
+    ("keychain", MacSwitch::Keychain),
+    ("launch-services", MacSwitch::LaunchServices),
+    ("nested-sandbox", MacSwitch::NestedSandbox),
+    ("trustd", MacSwitch::Trustd),
+];
 const MECHANISMS: [(&str, MechanismChoice); 3] = [
     ("auto", MechanismChoice::Automatic),
     ("namespaces", MechanismChoice::Namespaces),
@@ -264,6 +274,9 @@ fn profile(mut fields: Fields<'_>) -> ProfileTable {
         limits: fields.table("limits").map(limits).unwrap_or_default(),
         ..ProfileTable::default()
     };
+    for name in fields.strings("macos").unwrap_or_default() {
+        table.macos.extend(word(&name, "a service of macOS", &MAC_SWITCHES, fields.diagnostics));
+    }
     for (path, item) in fields.entries("workspace_roots") {
         if let Some(value) = boolean(item, "workspace_roots", fields.diagnostics) {
             table.workspace_roots.push((path, value));

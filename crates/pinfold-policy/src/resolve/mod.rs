@@ -238,6 +238,11 @@ fn draft(
         limits: tables::limits(&chosen.tables),
         user_namespaces: setting(|table| table.user_namespaces.as_ref())
             .is_some_and(|allowed| allowed.value),
+        macos: chosen
+            .tables
+            .iter()
+            .flat_map(|table| table.macos.iter().map(|switch| switch.value))
+            .collect(),
         mechanism,
         allowed_gaps: chosen
             .tables

@@ -78,6 +78,9 @@ fn narrow(
     for gap in &table.allow_gaps {
         refuse(&gap.place, "accept a gap");
     }
+    for switch in &table.macos {
+        refuse(&switch.place, "open a service of macOS");
+    }
     if let Some(mechanism) = &table.mechanism {
         refuse(&mechanism.place, "choose the mechanism");
     }

@@ -24,8 +24,8 @@ enum Filter {
     Subpath(Vec<u8>),
     Literal(Vec<u8>),
     Expression(Regex),
-    /// Not about files.
-    Other,
+    /// Not about files: what it is written as.
+    Other(String),
 }
 
 impl Profile {
@@ -33,9 +33,22 @@ impl Profile {
         assert!(plan.text.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')), "{}", plan.text);
         let mut rest = plan.text.as_str();
         let mut rules = Vec::new();
+        let mut forms = Vec::new();
         while !rest.trim_start().is_empty() {
-            let Form::List(list) = form(&mut rest) else { panic!("a word outside of a list") };
+            forms.push(form(&mut rest));
+        }
+        forms.reverse();
+        while let Some(next) = forms.pop() {
+            let Form::List(list) = next else { panic!("a word outside of a list") };
             match list.as_slice() {
+                // As on a system that knows every filter.
+                [Form::Word(when), Form::List(known), then @ ..] if when == "when" => {
+                    let [Form::Word(defined), Form::Word(name)] = known.as_slice() else {
+                        panic!("unknown condition {known:?}")
+                    };
+                    assert!(defined == "defined?" && name.starts_with('\''), "{known:?}");
+                    forms.extend(then.iter().rev().cloned());
+                }
                 [Form::Word(verb), rest @ ..] if verb == "allow" || verb == "deny" => {
                     for operation in rest {
                         let Form::Word(operation) = operation else { break };
@@ -49,6 +62,15 @@ impl Profile {
             }
         }
         Profile { rules }
+    }
+
+    /// The last word on an operation with a filter that is not about files, written as here.
+    pub(crate) fn says(&self, operation: &str, written: &str) -> Option<bool> {
+        let is = |filter: &Filter| matches!(filter, Filter::Other(text) if text == written);
+        let rule = self.rules.iter().rev().find(|(_, name, filters)| {
+            name == operation && (filters.is_empty() || filters.iter().any(is))
+        });
+        rule.map(|(allow, _, _)| *allow)
     }
 
     /// Whether an operation on a path is allowed.
@@ -75,10 +97,14 @@ impl Filter {
             Filter::Subpath(base) => path.starts_with(&AbsPath::posix(base).unwrap()),
             Filter::Literal(literal) => path.as_bytes() == literal,
             Filter::Expression(expression) => expression.is_match(path.as_bytes()),
-            Filter::Other => false,
+            Filter::Other(_) => false,
         }
     }
 }
+
+/// Filters by a name.
+const NAMED: [&str; 4] =
+    ["global-name", "global-name-prefix", "iokit-user-client-class", "mac-policy-name"];
 
 fn filter(form: &Form, plan: &Seatbelt) -> Filter {
     let Form::List(list) = form else { panic!("a filter is a list: {form:?}") };
@@ -88,10 +114,14 @@ fn filter(form: &Form, plan: &Seatbelt) -> Filter {
         [Form::Word(kind), Form::Text(text)] if kind == "regex" => {
             Filter::Expression(Regex::new(&format!("(?-u){text}")).unwrap())
         }
-        [Form::Word(kind), ..]
-            if ["target", "global-name", "remote", "local"].contains(&kind.as_str()) =>
-        {
-            Filter::Other
+        [Form::Word(kind), ..] if ["target", "remote", "local"].contains(&kind.as_str()) => {
+            Filter::Other(kind.clone())
+        }
+        [Form::Word(kind), Form::Text(name)] if NAMED.contains(&kind.as_str()) => {
+            Filter::Other(format!("{kind} {name}"))
+        }
+        [Form::Word(kind), Form::Word(number)] if kind == "ioctl-command" => {
+            Filter::Other(format!("{kind} {:#x}", number.parse::<u32>().unwrap()))
         }
         other => panic!("unknown filter {other:?}"),
     }

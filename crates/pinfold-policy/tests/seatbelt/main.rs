@@ -14,7 +14,7 @@ use pinfold_policy::host::{MacHost, PathFact, PathKind, System};
 use pinfold_policy::origin::Origin;
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::macos::{Plan, compile};
-use pinfold_policy::profile::{Access, FsRule, FsTarget, Glob, Profile};
+use pinfold_policy::profile::{Access, FsRule, FsTarget, Glob, MacSwitch, Profile};
 use pinfold_policy::resolve::{Context, Own, Request, prepare};
 
 const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Deny];
@@ -206,4 +206,32 @@ fn a_missing_parent_is_a_gap() {
     let rules = vec![tree("/w", Access::Read), tree("/w/a/b", Access::Deny)];
     let (_, gaps) = compiled(&profile(rules), &host);
     assert!(gaps.is_empty(), "nobody can make the parent: {gaps:?}");
+}
+
+#[test]
+fn nothing_is_typed_into_a_terminal() {
+    let (seatbelt, _) = compiled(&profile(Vec::new()), &bare_host());
+    // `_IOW('t', 114, char)`.
+    assert_eq!(seatbelt.says("file-ioctl", "ioctl-command 0x80017472"), Some(false));
+}
+
+#[test]
+fn each_switch_opens_its_own_service_and_no_other() {
+    const OPENED: [(MacSwitch, &str, &str); 6] = [
+        (MacSwitch::Chromium, "mach-register", "global-name-prefix org.chromium."),
+        (MacSwitch::Graphics, "iokit-open", "iokit-user-client-class AGXDeviceUserClient"),
+        (MacSwitch::Keychain, "mach-lookup", "global-name com.apple.SecurityServer"),
+        (MacSwitch::LaunchServices, "lsopen", ""),
+        (MacSwitch::NestedSandbox, "system-mac-syscall", "mac-policy-name Sandbox"),
+        (MacSwitch::Trustd, "mach-lookup", "global-name com.apple.trustd.agent"),
+    ];
+    let mut profile = profile(Vec::new());
+    for opened in [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(5)] {
+        profile.macos = opened.map(|at: usize| OPENED[at].0).into_iter().collect();
+        let (seatbelt, _) = compiled(&profile, &bare_host());
+        for (switch, operation, filter) in OPENED {
+            let expected = profile.macos.contains(&switch).then_some(true);
+            assert_eq!(seatbelt.says(operation, filter), expected, "{switch:?} in {opened:?}");
+        }
+    }
 }

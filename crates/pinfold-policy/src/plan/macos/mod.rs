@@ -8,6 +8,7 @@
 
 mod expression;
 mod gaps;
+mod switch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -85,6 +86,8 @@ pub fn compile(profile: &Profile, host: &MacHost) -> (Plan, Vec<Gap>) {
     }
     let mut writer = Writer { host, text: String::from(BASE), parameters: BTreeMap::new() };
     let mut gaps = gaps::of_mechanism(profile, host);
+    writer.text.push_str(switch::NO_TYPING);
+    profile.macos.iter().for_each(|opened| writer.text.push_str(switch::text(*opened)));
     writer.files(profile, &mut gaps);
     writer.network(profile);
     let parameters = writer.in_order();
