@@ -6,7 +6,7 @@ use crate::config::diagnostic::nearest;
 use crate::origin::Origin;
 
 /// The name of every gap that there can be on any system, sorted.
-pub const NAMES: [&str; 31] = [
+pub const NAMES: [&str; 32] = [
     "attributes",
     "deny-read",
     "entries",
@@ -30,6 +30,7 @@ pub const NAMES: [&str; 31] = [
     "private-tmp",
     "processes",
     "processes-visible",
+    "replaced-file",
     "restricted-read",
     "shared-memory",
     "survivors",

@@ -5,7 +5,9 @@
 //! `[` or `{` is taken literally. There is no escape character: a path with glob
 //! characters is written with the prefix `path:`.
 
-use crate::path::AbsPath;
+use std::borrow::Cow;
+
+use crate::path::{AbsPath, PathStyle};
 use crate::profile::Glob;
 
 /// The most alternatives that braces may expand to; beyond, braces are literal.
@@ -35,7 +37,11 @@ pub(crate) enum Part {
 impl Matcher {
     /// Prepares a pattern.
     pub fn new(glob: &Glob) -> Matcher {
-        let alternatives = alternatives(&glob.pattern)
+        let written = match glob.base.style() {
+            PathStyle::Posix => Cow::from(&glob.pattern),
+            PathStyle::Windows => Cow::from(folded(&glob.pattern).replace('\\', "/").into_bytes()),
+        };
+        let alternatives = alternatives(&written)
             .iter()
             .map(|pattern| {
                 let names = pattern.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
@@ -65,7 +71,8 @@ impl Matcher {
         match path.strip_prefix(&self.base) {
             None | Some(b"") => false,
             Some(relative) => {
-                let names: Vec<&[u8]> = relative.split(|byte| *byte == b'/').collect();
+                let separator = path.separator();
+                let names: Vec<&[u8]> = relative.split(|byte| *byte == separator).collect();
                 self.matches_names(&names)
             }
         }
@@ -73,13 +80,28 @@ impl Matcher {
 
     /// The same for the names below the base.
     pub fn matches_names(&self, names: &[&[u8]]) -> bool {
-        self.alternatives.iter().any(|parts| match_parts(parts, names))
+        self.with_names(names, match_parts)
     }
 
     /// Whether anything below the directory with these names can match.
     pub fn may_match_below(&self, names: &[&[u8]]) -> bool {
-        self.alternatives.iter().any(|parts| may_continue(parts, names))
+        self.with_names(names, may_continue)
     }
+
+    /// Whether one of the alternatives holds for names, as the system compares them.
+    fn with_names(&self, names: &[&[u8]], holds: fn(&[Part], &[&[u8]]) -> bool) -> bool {
+        let any = |names: &[&[u8]]| self.alternatives.iter().any(|parts| holds(parts, names));
+        if self.base.style() == PathStyle::Posix {
+            return any(names);
+        }
+        let folded: Vec<String> = names.iter().map(|name| folded(name)).collect();
+        any(&folded.iter().map(String::as_bytes).collect::<Vec<&[u8]>>())
+    }
+}
+
+/// A name as Windows compares it.
+fn folded(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_lowercase()
 }
 
 /// Matches names, going back only to the last `**`: an earlier one can do
@@ -263,6 +285,25 @@ mod tests {
     fn matcher(pattern: &str) -> Matcher {
         let base = AbsPath::posix("/w").unwrap();
         Matcher::new(&Glob { base, pattern: pattern.as_bytes().to_vec() })
+    }
+
+    #[test]
+    fn names_on_windows_are_split_and_compared_as_there() {
+        let windows = |text: &str| AbsPath::parse(PathStyle::Windows, text.as_bytes()).unwrap();
+        let matcher = |pattern: &str| {
+            Matcher::new(&Glob { base: windows(r"C:\w"), pattern: pattern.as_bytes().to_vec() })
+        };
+        for (pattern, path, expected) in [
+            ("*/{a,b}", r"C:\w\x\b", true),
+            ("*/{a,b}", r"C:\w\x\y\b", false),
+            ("*.pem", r"C:\w\d\k.pem", false),
+            ("**/*.pem", r"C:\w\d\KEY.PEM", true),
+            ("**/Key.*", r"C:\w\d\kEY.pem", true),
+            ("d/*.p[e]m", r"C:\w\D\k.pem", true),
+            (r"d\*.pem", r"C:\w\d\k.pem", true),
+        ] {
+            assert_eq!(matcher(pattern).matches(&windows(path)), expected, "{pattern} {path}");
+        }
     }
 
     #[test]

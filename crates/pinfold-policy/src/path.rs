@@ -127,6 +127,11 @@ impl AbsPath {
         self.below_root().split(move |byte| *byte == separator).filter(|name| !name.is_empty())
     }
 
+    /// What stands between names.
+    pub(crate) fn separator(&self) -> u8 {
+        separator(self.style)
+    }
+
     /// The number of names below the root; the root itself has none.
     pub fn depth(&self) -> usize {
         match self.below_root() {

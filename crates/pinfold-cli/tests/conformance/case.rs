@@ -48,6 +48,10 @@ pub(crate) struct Case {
     /// it would change the host.
     #[serde(default)]
     only_enforced: String,
+    /// Where the plans for other systems differ, by which gaps: `crates/pinfold-policy/tests/corpus`
+    /// compares them.
+    #[serde(default, rename = "gap")]
+    _gap: std::collections::BTreeMap<String, Vec<String>>,
     /// Who can run it: `root` or `user`; anyone when empty.
     #[serde(default)]
     only: String,

@@ -60,6 +60,15 @@ fn files(profile: &Profile, host: &WindowsHost, gaps: &mut Vec<Gap>) {
             "make it first, then run \"pinfold setup\"",
         ),
     );
+    each_place(
+        "replaced-file",
+        rules.iter().filter(|rule| rule.access != Access::Write && is_file(rule, host)),
+        gaps,
+        (
+            "an entry stays with its file, and one that the host puts in its place has none",
+            "name its directory, or run \"pinfold setup\" again after such a change",
+        ),
+    );
     let patterns = rules.iter().filter(|rule| matches!(rule.target, FsTarget::Glob(_)));
     each_place(
         "later-matches",
@@ -103,6 +112,12 @@ fn missing(rule: &FsRule, host: &WindowsHost) -> bool {
         host.paths.get(path).map(|fact| &fact.kind),
         Some(PathKind::Missing { .. } | PathKind::Unreadable | PathKind::Link { target: None, .. })
     )
+}
+
+/// Whether a rule names a file.
+fn is_file(rule: &FsRule, host: &WindowsHost) -> bool {
+    let FsTarget::Tree(path) = &rule.target else { return false };
+    matches!(host.paths.get(path).map(|fact| &fact.kind), Some(PathKind::File))
 }
 
 fn as_the_caller(profile: &Profile, gaps: &mut Vec<Gap>) {
