@@ -75,12 +75,19 @@ pub(crate) fn wait4(process: i32, options: i32) -> Outcome<Waited> {
 /// thousand are found when these have ended.
 pub(crate) fn proc_listchildpids(process: i32) -> Vec<i32> {
     let mut found = vec![0i32; 1024];
-    let size = c_int::try_from(size_of_val(found.as_slice())).unwrap_or_default();
-    // SAFETY: the buffer is as long as it is said to be.
-    let count = unsafe { libc::proc_listchildpids(process, found.as_mut_ptr().cast(), size) };
-    found.truncate(usize::try_from(count).unwrap_or_default());
+    let count = list_children(process, &mut found);
+    found.truncate(count);
     found.retain(|process| *process > 0);
     found
+}
+
+/// The same into a place that is there already; how many there are. Safe in a copy of this
+/// process.
+pub(crate) fn list_children(process: i32, found: &mut [i32]) -> usize {
+    let size = c_int::try_from(size_of_val(found)).unwrap_or_default();
+    // SAFETY: the buffer is as long as it is said to be.
+    let count = unsafe { libc::proc_listchildpids(process, found.as_mut_ptr().cast(), size) };
+    usize::try_from(count).unwrap_or_default().min(found.len())
 }
 
 /// A set with every signal.
@@ -148,7 +155,7 @@ pub(crate) fn kqueue() -> Outcome<OwnedFd> {
 /// What a queue tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watched {
-    /// Forks, and the end, of a process.
+    /// Forks, programs, and the end, of a process.
     Process(i32),
     /// A signal to this process, blocked or not.
     Signal(i32),
@@ -158,7 +165,13 @@ pub(crate) enum Watched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Forked(i32),
-    Ended(i32),
+    /// It runs another program now, and may have forked.
+    Executed(i32),
+    /// It has ended, after it had begun to run another program or not.
+    Ended {
+        process: i32,
+        executed: bool,
+    },
     Signal(i32),
     Nothing,
 }
@@ -166,7 +179,7 @@ pub(crate) enum Told {
 fn event(watched: Watched) -> kevent {
     let (ident, filter, fflags) = match watched {
         Watched::Process(process) => {
-            (process, libc::EVFILT_PROC, libc::NOTE_FORK | libc::NOTE_EXIT)
+            (process, libc::EVFILT_PROC, libc::NOTE_FORK | libc::NOTE_EXEC | libc::NOTE_EXIT)
         }
         Watched::Signal(signal) => (signal, libc::EVFILT_SIGNAL, 0),
     };
@@ -195,7 +208,10 @@ pub(crate) fn next(queue: &OwnedFd, timeout: Option<Duration>) -> Told {
     let number = i32::try_from(told.ident).unwrap_or_default();
     match (count, told.filter) {
         (1, libc::EVFILT_SIGNAL) => Told::Signal(number),
-        (1, _) if told.fflags & libc::NOTE_EXIT != 0 => Told::Ended(number),
+        (1, _) if told.fflags & libc::NOTE_EXIT != 0 => {
+            Told::Ended { process: number, executed: told.fflags & libc::NOTE_EXEC != 0 }
+        }
+        (1, _) if told.fflags & libc::NOTE_EXEC != 0 => Told::Executed(number),
         (1, _) => Told::Forked(number),
         _ => Told::Nothing,
     }
@@ -214,7 +230,7 @@ pub(crate) struct Start<'s> {
 }
 
 /// `posix_spawn(2)`: the standard descriptors as they are here, every other one closed, and
-/// no signal ignored that this process ignores for itself.
+/// no signal ignored that this process ignores for itself. It waits for SIGCONT.
 pub(crate) fn posix_spawn(start: &Start<'_>) -> Outcome<i32> {
     let actions = Actions::new(start.directory)?;
     let attributes = Attributes::new(start)?;
@@ -274,7 +290,8 @@ impl Attributes {
         done(unsafe { libc::posix_spawnattr_init(place) })?;
         let mut flags = libc::POSIX_SPAWN_CLOEXEC_DEFAULT
             | libc::POSIX_SPAWN_SETSIGDEF
-            | libc::POSIX_SPAWN_SETSIGMASK;
+            | libc::POSIX_SPAWN_SETSIGMASK
+            | libc::POSIX_SPAWN_START_SUSPENDED;
         if start.new_group {
             flags |= libc::POSIX_SPAWN_SETPGROUP;
             // SAFETY: the attributes were initialised.

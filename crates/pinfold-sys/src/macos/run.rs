@@ -38,6 +38,10 @@ const PASSED_ON: [i32; 9] = [
 /// of this process. Who sent a signal cannot be asked here.
 const OF_TERMINALS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH, libc::SIGTSTP];
 
+/// What `sandbox-exec` ends with when it cannot use the profile, or execute the program: those
+/// of `sysexits.h` for usage, data and the system.
+const FAILED: [i32; 3] = [64, 65, 71];
+
 /// How often what is left of a command is looked for, at most.
 const ROUNDS: usize = 1000;
 
@@ -46,7 +50,7 @@ const ROUNDS: usize = 1000;
 ///
 /// # Errors
 /// Nothing has been run when this returns an error. What `sandbox-exec` itself refuses, it
-/// says on standard error, and its exit status is the command's.
+/// also says on standard error.
 pub fn run(
     plan: &Plan,
     launch: &Launch,
@@ -122,11 +126,23 @@ fn running(
     let watchdog = Watchdog::start(command, !shares_group);
     let running = Running { command, queue, family, listener: &listener, shares_group, deadline };
     running.adopt(&[command]);
-    let (waited, exceeded) = running.until_end()?;
+    // Until now it has not run: everything that it starts is told of.
+    let _ = call::kill(command, libc::SIGCONT);
+    let Finished { waited, exceeded, executed } = running.until_end()?;
     running.end_what_is_left();
     drop(watchdog);
     if let Some(listener) = listener {
         listener.finish();
+    }
+    let confined = matches!(plan, Plan::Seatbelt(_));
+    if confined && !executed && libc::WIFEXITED(waited.status) {
+        let code = libc::WEXITSTATUS(waited.status);
+        if FAILED.contains(&code) {
+            return Err(Error::System {
+                attempted: format!("confine the command: {SANDBOX_EXEC} ended with {code}"),
+                code: libc::EPERM,
+            });
+        }
     }
     let used = |time: libc::timeval| {
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
@@ -207,6 +223,15 @@ fn failure(launch: &Launch, code: i32) -> Error {
     }
 }
 
+/// How a command ended.
+struct Finished {
+    waited: call::Waited,
+    /// The limit that ended it, if one did.
+    exceeded: Option<Exceeded>,
+    /// Whether `sandbox-exec` became the command.
+    executed: bool,
+}
+
 struct Running<'r> {
     command: i32,
     queue: OwnedFd,
@@ -241,9 +266,9 @@ impl Running<'_> {
         self.family.lock().unwrap_or_else(PoisonError::into_inner).ended(process);
     }
 
-    /// Waits for the end of the command; the limit that ended it, if one did.
-    fn until_end(&self) -> Result<(call::Waited, Option<Exceeded>), Error> {
-        let mut exceeded = None;
+    /// Waits for the end of the command.
+    fn until_end(&self) -> Result<Finished, Error> {
+        let (mut exceeded, mut became) = (None, false);
         loop {
             // A second look, lest one event is missed.
             const SLICE: Duration = Duration::from_millis(500);
@@ -251,9 +276,14 @@ impl Running<'_> {
             let left = left.map(|end| end.saturating_duration_since(Instant::now()));
             match call::next(&self.queue, Some(left.unwrap_or(SLICE).min(SLICE))) {
                 Told::Forked(process) => self.adopt(&call::proc_listchildpids(process)),
-                Told::Ended(process) if process != self.command => self.ended(process),
+                Told::Executed(process) => {
+                    became |= process == self.command;
+                    self.adopt(&call::proc_listchildpids(process));
+                }
+                Told::Ended { process, .. } if process != self.command => self.ended(process),
+                Told::Ended { executed, .. } => became |= executed,
                 Told::Signal(_) => self.pass_on(),
-                Told::Ended(_) | Told::Nothing => {}
+                Told::Nothing => {}
             }
             let waited = call::wait4(self.command, libc::WNOHANG | libc::WUNTRACED)
                 .map_err(system("wait for the command"))?;
@@ -261,7 +291,20 @@ impl Running<'_> {
                 self.stop();
             } else if waited.process == self.command {
                 self.ended(self.command);
-                return Ok((waited, exceeded));
+                // What was told before its end, and not looked at yet.
+                loop {
+                    match call::next(&self.queue, Some(Duration::ZERO)) {
+                        Told::Executed(process) => became |= process == self.command,
+                        Told::Ended { process, executed } if process == self.command => {
+                            became |= executed;
+                        }
+                        Told::Ended { process, .. } => self.ended(process),
+                        Told::Forked(process) => self.adopt(&call::proc_listchildpids(process)),
+                        Told::Signal(_) => self.pass_on(),
+                        Told::Nothing => break,
+                    }
+                }
+                return Ok(Finished { waited, exceeded, executed: became });
             }
             if exceeded.is_none() && self.deadline.is_some_and(|end| Instant::now() >= end) {
                 exceeded = Some(Exceeded::WallTime);
@@ -309,7 +352,8 @@ impl Running<'_> {
                     self.ended(*process);
                 }
             }
-            while let Told::Ended(process) = call::next(&self.queue, Some(Duration::from_millis(1)))
+            while let Told::Ended { process, .. } =
+                call::next(&self.queue, Some(Duration::from_millis(1)))
             {
                 self.ended(process);
             }
