@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 const PART: &str = "PINFOLD_PART";
 
 /// What is allowed where nothing is prepared.
-const GAPS: [&str; 6] =
-    ["--allow-gap", "missing-path", "--allow-gap", "deny-read", "--allow-gap", "network"];
+const GAPS: [&str; 4] = ["missing-path", "deny-read", "network", "world-writable"];
 
 fn act(part: &str, arguments: &[String]) -> i32 {
     match part {
@@ -125,7 +124,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn confined(more: &[&'static str]) -> Vec<&'static str> {
-    [&["-q"], &GAPS[..], more].concat()
+    let gaps = GAPS.iter().flat_map(|gap| ["--allow-gap", *gap]);
+    ["-q"].into_iter().chain(gaps).chain(more.iter().copied()).collect()
 }
 
 fn streams_and_status_are_those_of_the_command() {
@@ -327,8 +327,7 @@ impl Server {
 
     /// A session, confined or not.
     fn session(&mut self, profile: &str) -> Value {
-        let gaps = ["missing-path", "deny-read", "network"];
-        self.ask("session/start", &json!({ "profile": profile, "allow_gaps": gaps }))["session"]
+        self.ask("session/start", &json!({ "profile": profile, "allow_gaps": GAPS }))["session"]
             .clone()
     }
 

@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use pinfold_policy::host::{WindowsHost, WindowsLevel};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::paths_of_interest;
+use pinfold_policy::plan::windows::list::{EVERYONE, List};
+use pinfold_policy::plan::windows::wide;
 use pinfold_policy::profile::Profile;
 
 pub use crate::git::repository;
@@ -12,7 +14,7 @@ pub use crate::portable::facts::{exists, is_directory, paths, read_file};
 
 pub use crate::portable::glob_matches as matches;
 
-use super::setup;
+use super::{access, places, setup};
 use crate::name;
 use crate::seam::May;
 
@@ -24,8 +26,36 @@ pub fn host(profile: &Profile) -> WindowsHost {
         }),
         paths: paths(&paths_of_interest(profile)),
         glob_matches: matches(profile),
-        world_writable: Vec::new(),
+        world_writable: world_writable(),
     }
+}
+
+/// The roots of all drives and the directories in them that everyone may make files in: what
+/// programs put there by hand, and some installers. Deeper ones are the setting of whoever made
+/// them for everyone.
+fn world_writable() -> Vec<AbsPath> {
+    /// `FILE_ADD_FILE` and `FILE_ADD_SUBDIRECTORY`.
+    const ADD: u32 = 0x6;
+    /// Directories of one drive that are looked at.
+    const MOST: usize = 256;
+    let open = |path: &AbsPath| {
+        let text = access::list_of(&wide::units(path.as_bytes())).unwrap_or_default();
+        // Without a list everything is granted, as on drives that know none.
+        text.contains("NO_ACCESS_CONTROL")
+            || List::parse(&text).is_some_and(|list| list.grants(EVERYONE, ADD))
+    };
+    let mut found = Vec::new();
+    for root in places::volumes() {
+        let inside = std::fs::read_dir(name::path(&root)).into_iter().flatten().flatten();
+        let directories = inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let paths = directories
+            .take(MOST)
+            .filter_map(|entry| root.join(name::bytes(&entry.file_name())).ok());
+        found.extend(paths.filter(open));
+        found.extend(Some(root).filter(open));
+    }
+    found.sort();
+    found
 }
 
 /// The same for another mechanism: there is none.

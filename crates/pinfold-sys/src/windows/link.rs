@@ -139,8 +139,11 @@ pub(super) mod tests {
     fn a_process_that_ends_without_a_word_is_waited_for_no_longer() {
         let began = std::time::Instant::now();
         let met = Link::with("test", "D:P(A;;GA;;;WD)", |_| {
-            let child = std::process::Command::new("cmd.exe").args(["/c", "exit"]).spawn().unwrap();
-            call::duplicate(std::os::windows::io::AsRawHandle::as_raw_handle(&child))
+            let mut command = std::process::Command::new("cmd.exe");
+            let mut child = command.args(["/c", "exit"]).spawn().unwrap();
+            let process = call::duplicate(std::os::windows::io::AsRawHandle::as_raw_handle(&child));
+            child.wait().unwrap();
+            process
         });
         assert!(met.is_err());
         assert!(began.elapsed().as_millis() < u128::from(PATIENCE) - 1000);

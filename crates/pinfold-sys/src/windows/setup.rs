@@ -1,6 +1,6 @@
 //! What `pinfold setup` prepares: accounts, filters, and entries in the lists of objects.
 
-use pinfold_policy::plan::windows::list::List;
+use pinfold_policy::plan::windows::list::{ALL_USERS, List};
 use pinfold_policy::plan::windows::setup::{Operation, Step};
 use pinfold_policy::plan::windows::{
     Account, Entry, EntryKind, GROUP, Inherit, Plan, Trustee, mask, wide,
@@ -25,15 +25,24 @@ pub fn entries(plan: &Plan) -> Vec<Entry> {
     }
 }
 
-/// The entry by which the accounts can execute this program, which runs their commands.
+/// The entry by which the accounts can execute this program, which runs their commands: on its
+/// directory, where a newer version is put. None where every user may execute it anyway.
 fn own_program() -> Option<Entry> {
+    /// `FILE_EXECUTE`.
+    const EXECUTE: u32 = 0x20;
     let program = std::env::current_exe().ok()?;
+    let program = name::absolute(name::bytes(program.as_os_str())).ok()?;
+    let list = access::list_of(&wide::units(program.as_bytes())).ok();
+    if list.and_then(|text| List::parse(&text)).is_some_and(|list| list.grants(ALL_USERS, EXECUTE))
+    {
+        return None;
+    }
     Some(Entry {
-        path: name::absolute(name::bytes(program.as_os_str())).ok()?,
+        path: program.parent()?,
         kind: EntryKind::Allow,
         trustee: Trustee::Group,
         mask: mask::READ,
-        inherit: Inherit::Object,
+        inherit: Inherit::Tree,
     })
 }
 

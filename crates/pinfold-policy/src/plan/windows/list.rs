@@ -91,6 +91,38 @@ impl List {
     }
 }
 
+/// Everyone.
+pub const EVERYONE: &[&str] = &["WD", "S-1-1-0"];
+
+/// Groups that every account of a host is in.
+pub const ALL_USERS: &[&str] = &["WD", "S-1-1-0", "AU", "S-1-5-11", "BU", "S-1-5-32-545"];
+
+impl List {
+    /// Whether the object itself grants one of `wanted` to one of these groups, whatever may
+    /// refuse it.
+    pub fn grants(&self, groups: &[&str], wanted: u32) -> bool {
+        self.entries.iter().any(|entry| {
+            let Some(fields) = fields(entry) else { return false };
+            let ["A" | "XA", inherit, rights, _, _, trustee, ..] = fields[..] else { return false };
+            // Some entries are only for what is below.
+            let own = flags(inherit).is_some_and(|flags| !flags.contains(&"IO"));
+            own && groups.contains(&trustee)
+                && mask(rights).is_none_or(|mask| generic(mask) & wanted != 0)
+        })
+    }
+}
+
+/// A mask with the rights for files that generic ones stand for.
+fn generic(mask: u32) -> u32 {
+    const MAPPED: [(u32, u32); 4] = [
+        (0x8000_0000, 0x0012_0089),
+        (0x4000_0000, 0x0012_0116),
+        (0x2000_0000, 0x0012_00a0),
+        (0x1000_0000, 0x001f_01ff),
+    ];
+    MAPPED.iter().filter(|(bit, _)| mask & bit != 0).fold(mask, |all, (_, rights)| all | rights)
+}
+
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "D:{}{}", self.flags, self.entries.concat())
@@ -231,6 +263,27 @@ mod tests {
         assert_eq!(both.to_string(), expected);
         assert_eq!(both.with(&grant, GROUP), both, "once is enough");
         assert_eq!(both.without(&grant, GROUP).without(&refusal, GROUP).to_string(), before);
+    }
+
+    #[test]
+    fn what_is_granted_to_everyone_is_found() {
+        const ADD: u32 = 0x6;
+        for (text, groups, wanted, expected) in [
+            ("D:AI(A;OICI;FA;;;WD)", EVERYONE, ADD, true),
+            ("D:AI(A;OICIID;0x1301bf;;;S-1-1-0)", EVERYONE, ADD, true),
+            ("D:AI(A;;GA;;;WD)", EVERYONE, ADD, true),
+            ("D:AI(A;;CCDC;;;WD)", EVERYONE, ADD, true),
+            ("D:AI(A;;0x1200a9;;;WD)", EVERYONE, ADD, false),
+            ("D:AI(A;OICIIO;GA;;;WD)", EVERYONE, ADD, false),
+            ("D:AI(A;OICI;FA;;;BU)", EVERYONE, ADD, false),
+            ("D:AI(D;OICI;FA;;;WD)", EVERYONE, ADD, false),
+            ("D:AI(A;OICI;FA;;;SY)(A;OICI;0x1200a9;;;BU)", ALL_USERS, 0x20, true),
+            ("D:AI(A;OICI;FA;;;SY)(A;OICI;GXGR;;;AU)", ALL_USERS, 0x20, true),
+            ("D:AI(A;OICI;FA;;;S-1-5-21-1-2-3-1001)", ALL_USERS, 0x20, false),
+        ] {
+            let list = List::parse(text).unwrap();
+            assert_eq!(list.grants(groups, wanted), expected, "{text}");
+        }
     }
 
     #[test]
