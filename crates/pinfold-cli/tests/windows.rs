@@ -278,6 +278,8 @@ fn accounts_that_are_not_there_are_not_used() {
     let report = fs::read_to_string(work.0.join("report.json")).unwrap();
     assert!(report.contains("\"failed\":\"filter-add\""), "{report}");
     assert!(said(&["doctor"], 0).contains("not prepared"));
+    let demanded = said(&["run", "-c", "windows.level=\"account\"", "cmd"], 125);
+    assert!(demanded.contains("accounts are not prepared"), "{demanded}");
     let removed = said(&["setup", "--remove"], 0);
     assert!(removed.contains("taken away: password PinfoldOffline\n"), "{removed}");
     assert!(!said(&["setup", "--remove"], 0).contains("taken away"));

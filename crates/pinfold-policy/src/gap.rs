@@ -6,7 +6,8 @@ use crate::config::diagnostic::nearest;
 use crate::origin::Origin;
 
 /// The name of every gap that there can be on any system, sorted.
-pub const NAMES: [&str; 32] = [
+pub const NAMES: [&str; 33] = [
+    "accounts",
     "attributes",
     "deny-read",
     "entries",
@@ -101,6 +102,6 @@ mod tests {
         ] {
             assert_eq!(correction(name).as_deref(), expected, "{name}");
         }
-        assert!(correction("x").unwrap().starts_with("the gaps are attributes, "));
+        assert!(correction("x").unwrap().starts_with("the gaps are accounts, "));
     }
 }

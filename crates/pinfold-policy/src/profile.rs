@@ -35,6 +35,8 @@ pub struct Profile {
     pub user_namespaces: bool,
     /// Services of macOS that are opened by name.
     pub macos: BTreeSet<MacSwitch>,
+    /// Which level of Windows to use.
+    pub level: LevelChoice,
     /// Which Linux mechanism to use.
     pub mechanism: MechanismChoice,
     /// Names of the gaps that the user accepts, each with the place that says so.
@@ -329,6 +331,17 @@ pub enum MacSwitch {
     NestedSandbox,
     /// The check of certificates, which Go's TLS asks for. It can ask servers outside.
     Trustd,
+}
+
+/// The level of Windows that a profile asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LevelChoice {
+    /// Sandbox accounts where they are prepared, a restricted token otherwise.
+    Automatic,
+    /// The caller, under a restricted token.
+    RestrictedToken,
+    /// Sandbox accounts, or a gap.
+    Account,
 }
 
 /// The Linux mechanism that a profile asks for.

@@ -8,7 +8,7 @@ use super::place::At;
 use super::quantity;
 use super::read::{Fields, entries, string, word};
 use super::tree::{Item, Node};
-use crate::profile::{EnvInherit, HostAction, MacSwitch, MechanismChoice, NetMode};
+use crate::profile::{EnvInherit, HostAction, LevelChoice, MacSwitch, MechanismChoice, NetMode};
 
 /// All layers of configuration, merged.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct File {
     pub projects: Vec<(At<String>, At<Trust>)>,
     /// `[linux] mechanism`.
     pub mechanism: Option<At<MechanismChoice>>,
+    /// `[windows] level`.
+    pub level: Option<At<LevelChoice>>,
 }
 
 /// The modes of the older syntax.
@@ -91,6 +93,8 @@ pub struct ProfileTable {
     pub limits: LimitsTable,
     /// Services that are opened on macOS.
     pub macos: Vec<At<MacSwitch>>,
+    /// The level on Windows.
+    pub level: Option<At<LevelChoice>>,
     /// The mechanism on Linux.
     pub mechanism: Option<At<MechanismChoice>>,
     /// Gaps that are accepted.
@@ -189,6 +193,11 @@ const MAC_SWITCHES: [(&str, MacSwitch); 6] = [
     ("nested-sandbox", MacSwitch::NestedSandbox),
     ("trustd", MacSwitch::Trustd),
 ];
+const LEVELS: [(&str, LevelChoice); 3] = [
+    ("auto", LevelChoice::Automatic),
+    ("restricted-token", LevelChoice::RestrictedToken),
+    ("account", LevelChoice::Account),
+];
 const MECHANISMS: [(&str, MechanismChoice); 3] = [
     ("auto", MechanismChoice::Automatic),
     ("namespaces", MechanismChoice::Namespaces),
@@ -225,6 +234,11 @@ impl File {
                 let mechanism = linux.word("mechanism", &MECHANISMS);
                 linux.finish();
                 mechanism
+            }),
+            level: fields.table("windows").and_then(|mut windows| {
+                let level = windows.word("level", &LEVELS);
+                windows.finish();
+                level
             }),
         };
         fields.finish();
@@ -267,6 +281,7 @@ fn profile(mut fields: Fields<'_>) -> ProfileTable {
         private_tmp: fields.boolean("private_tmp"),
         user_namespaces: fields.boolean("user_namespaces"),
         protect_depth: fields.count("protect_depth"),
+        level: fields.word("level", &LEVELS),
         mechanism: fields.word("mechanism", &MECHANISMS),
         allow_gaps: fields.strings("allow_gaps").unwrap_or_default(),
         network: fields.table("network").map(network).unwrap_or_default(),

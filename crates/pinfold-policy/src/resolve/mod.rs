@@ -26,7 +26,8 @@ use crate::host::System;
 use crate::origin::Origin;
 use crate::path::{AbsPath, Quoted};
 use crate::profile::{
-    Access, Confinement, Directories, FsPolicy, FsRule, MechanismChoice, Profile, SocketRule,
+    Access, Confinement, Directories, FsPolicy, FsRule, LevelChoice, MechanismChoice, Profile,
+    SocketRule,
 };
 use crate::repository::Repository;
 
@@ -243,6 +244,9 @@ fn draft(
             .iter()
             .flat_map(|table| table.macos.iter().map(|switch| switch.value))
             .collect(),
+        level: last(&chosen.tables, |table| table.level.as_ref())
+            .or(file.level.as_ref())
+            .map_or(LevelChoice::Automatic, |choice| choice.value),
         mechanism,
         allowed_gaps: chosen
             .tables

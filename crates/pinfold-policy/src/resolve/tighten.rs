@@ -36,6 +36,9 @@ pub(super) fn apply(
     if let Some(mechanism) = &file.mechanism {
         refuse(&mechanism.place, "choose the mechanism");
     }
+    if let Some(level) = &file.level {
+        refuse(&level.place, "choose the level");
+    }
     for root in &file.workspace_write.writable_roots {
         refuse(&root.place, "add a writable root");
     }
@@ -80,6 +83,9 @@ fn narrow(
     }
     for switch in &table.macos {
         refuse(&switch.place, "open a service of macOS");
+    }
+    if let Some(level) = &table.level {
+        refuse(&level.place, "choose the level");
     }
     if let Some(mechanism) = &table.mechanism {
         refuse(&mechanism.place, "choose the mechanism");

@@ -13,7 +13,7 @@ use pinfold_policy::host::{PathFact, PathKind, System, WindowsHost, WindowsLevel
 use pinfold_policy::origin::Origin;
 use pinfold_policy::path::{AbsPath, PathStyle};
 use pinfold_policy::plan::windows::{Account, Confined, Plan, compile, mask};
-use pinfold_policy::profile::{Access, FsRule, FsTarget, Glob, NetAccess, Profile};
+use pinfold_policy::profile::{Access, FsRule, FsTarget, Glob, LevelChoice, NetAccess, Profile};
 use pinfold_policy::resolve::{Context, Own, Request, prepare};
 
 const ACCESSES: [Access; 3] = [Access::Read, Access::Write, Access::Deny];
@@ -170,6 +170,25 @@ fn each_level_says_what_it_cannot_hold() {
     let rule = FsRule { target, access: Access::Read, origin: Origin::BuiltIn("test") };
     profile.filesystem.rules.push(rule);
     check(&profile, &host(WindowsLevel::RestrictedToken), &["later-matches", "deny-read"]);
+    profile.level = LevelChoice::Account;
+    let expected = ["later-matches", "accounts", "deny-read"];
+    check(&profile, &host(WindowsLevel::RestrictedToken), &expected);
+}
+
+#[test]
+fn accounts_read_the_home_when_everything_may_be_read_but_what_is_denied_there() {
+    let rules = vec![tree(r"C:\", Access::Read), tree(r"C:\Users\me\.ssh", Access::Deny)];
+    let mut profile = profile(rules);
+    profile.directories.home = Some(path(r"C:\Users\me"));
+    let reads = |profile: &Profile, name: &str| {
+        let (plan, _) = compiled(profile, &host(ACCOUNT));
+        Token { plan: &plan, group: true }.allows(&path(name), mask::READ)
+    };
+    assert!(reads(&profile, r"C:\Users\me\.cargo\bin\rustc.exe"));
+    assert!(!reads(&profile, r"C:\Users\me\.ssh\id"));
+    assert!(!reads(&profile, r"C:\Users\other"));
+    profile.filesystem.rules.remove(0);
+    assert!(!reads(&profile, r"C:\Users\me\notes"), "not without the rule");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::paths_of_interest;
 use pinfold_policy::plan::windows::list::{EVERYONE, List};
 use pinfold_policy::plan::windows::wide;
-use pinfold_policy::profile::Profile;
+use pinfold_policy::profile::{LevelChoice, Profile};
 
 pub use crate::git::repository;
 pub use crate::portable::facts::{exists, is_directory, paths, read_file};
@@ -21,13 +21,21 @@ use crate::seam::May;
 /// What this host is like, as far as the profile depends on it.
 pub fn host(profile: &Profile) -> WindowsHost {
     WindowsHost {
-        level: setup::proxy_port().map_or(WindowsLevel::RestrictedToken, |proxy_port| {
-            WindowsLevel::Account { proxy_port }
-        }),
+        level: level(profile.level),
         paths: paths(&paths_of_interest(profile)),
         glob_matches: matches(profile),
         world_writable: world_writable(),
     }
+}
+
+/// What is prepared, as far as the profile wants it.
+fn level(choice: LevelChoice) -> WindowsLevel {
+    let prepared = match choice {
+        LevelChoice::RestrictedToken => None,
+        LevelChoice::Automatic | LevelChoice::Account => setup::proxy_port(),
+    };
+    let account = |proxy_port| WindowsLevel::Account { proxy_port };
+    prepared.map_or(WindowsLevel::RestrictedToken, account)
 }
 
 /// The roots of all drives and the directories in them that everyone may make files in: what

@@ -72,6 +72,16 @@ fn trees(profile: &Profile, host: &WindowsHost) -> Vec<Tree> {
             add(path, rule.access);
         }
     }
+    // A root carries no entry. What programs of the user are, in the home, is to be had.
+    let everything = rules.iter().any(|rule| {
+        rule.access != Access::Deny
+            && matches!(&rule.target, FsTarget::Tree(path) if path.is_root())
+    });
+    if let (WindowsLevel::Account { .. }, true, Some(home)) =
+        (host.level, everything, &profile.directories.home)
+    {
+        add(home.clone(), Access::Read);
+    }
     for found in &host.glob_matches {
         if let Some(rule) = rules.get(found.rule) {
             add(found.path.clone(), rule.access);

@@ -7,7 +7,7 @@ use crate::gap::Gap;
 use crate::host::{PathKind, WindowsHost, WindowsLevel};
 use crate::origin::Origin;
 
-use crate::profile::{Access, FsRule, FsTarget, NetAccess, Profile};
+use crate::profile::{Access, FsRule, FsTarget, LevelChoice, NetAccess, Profile};
 
 const SETUP: &str = "run \"pinfold setup --accounts\" once: sandbox accounts hold it";
 
@@ -99,7 +99,7 @@ fn files(profile: &Profile, host: &WindowsHost, gaps: &mut Vec<Gap>) {
         roots,
         gaps,
         (
-            "no entry is ever put on the root of a volume: what the account can read there by itself is all",
+            "no entry is ever put on the root of a volume: what every user may read there and the home are all",
             "name directories instead",
         ),
     );
@@ -121,6 +121,15 @@ fn is_file(rule: &FsRule, host: &WindowsHost) -> bool {
 }
 
 fn as_the_caller(profile: &Profile, gaps: &mut Vec<Gap>) {
+    if profile.level == LevelChoice::Account {
+        gaps.push(gap(
+            "accounts",
+            String::from("level = \"account\""),
+            None,
+            "the sandbox accounts are not prepared for this user",
+            SETUP,
+        ));
+    }
     let policy = &profile.filesystem;
     let denied = policy.rules.iter().filter(|rule| rule.access == Access::Deny);
     each_place(
