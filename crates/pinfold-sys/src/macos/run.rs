@@ -13,7 +13,7 @@ use super::call::{self, Start, Told, Watched};
 use super::listen::Listener;
 use super::watchdog::Watchdog;
 use crate::plan::Plan;
-use crate::portable::HeadStart;
+use crate::portable::{HeadStart, door};
 use crate::refusals::Sieve;
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Status, Usage};
 use crate::unix::loopback_door;
@@ -84,7 +84,7 @@ fn running(
     mask: libc::sigset_t,
 ) -> Result<Ended, Error> {
     let program = program(launch)?;
-    let port = serve_door(launch, opened)?;
+    let port = door::serve(launch.door.as_ref(), opened)?;
     let wall_time = match plan {
         Plan::Unconfined(wall_time) => *wall_time,
         Plan::Seatbelt(plan) => plan.wall_time,
@@ -160,25 +160,6 @@ fn running(
         Status::Exited(libc::WEXITSTATUS(waited.status))
     };
     Ok(Ended { status, exceeded, usage, appeared: Vec::new() })
-}
-
-/// Hands the door out; its port.
-fn serve_door(
-    launch: &Launch,
-    opened: &mut dyn FnMut(OpenDoors) -> bool,
-) -> Result<Option<u16>, Error> {
-    let Some(door) = &launch.door else { return Ok(None) };
-    let cannot = |error: std::io::Error| Error::System {
-        attempted: String::from("open the door of the proxy"),
-        code: error.raw_os_error().unwrap_or(libc::EIO),
-    };
-    let port = door.local_addr().map_err(cannot)?.port();
-    let proxy = door.try_clone().map_err(cannot)?;
-    if opened(OpenDoors::only(proxy)) {
-        Ok(Some(port))
-    } else {
-        Err(system("serve the door")(libc::ECANCELED))
-    }
 }
 
 /// The arguments up to the program: the text of the profile, and its parameters.

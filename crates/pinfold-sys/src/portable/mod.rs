@@ -1,5 +1,6 @@
 //! What systems share that have no code of their own for it.
 
+pub(crate) mod door;
 pub(crate) mod entry;
 pub(crate) mod facts;
 mod glob;

@@ -9,18 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use windows_sys::Win32::Foundation::{
     DUPLICATE_CLOSE_SOURCE, DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_ACCESS_DENIED,
-    GetLastError, HANDLE, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, LocalFree,
+    ERROR_SUCCESS, GetLastError, HANDLE, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, LocalFree,
     SetHandleInformation, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
-    ConvertStringSidToSidW, SDDL_REVISION_1,
+    ConvertStringSidToSidW, SDDL_REVISION_1, SE_KERNEL_OBJECT, SetSecurityInfo,
 };
 use windows_sys::Win32::Security::{
-    ACL, CreateRestrictedToken, GetSecurityDescriptorDacl, GetTokenInformation, IsTokenRestricted,
-    PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SID_AND_ATTRIBUTES, SetTokenInformation,
-    TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY, TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS,
-    TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenUser,
+    ACL, CreateRestrictedToken, DACL_SECURITY_INFORMATION, GetSecurityDescriptorDacl,
+    GetTokenInformation, IsTokenRestricted, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES,
+    SID_AND_ATTRIBUTES, SetTokenInformation, TOKEN_ADJUST_DEFAULT, TOKEN_ASSIGN_PRIMARY,
+    TOKEN_DEFAULT_DACL, TOKEN_DUPLICATE, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_QUERY,
+    TOKEN_USER, TokenDefaultDacl, TokenGroups, TokenUser,
 };
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_PIPE, GetFileType};
 use windows_sys::Win32::System::Console::{
@@ -432,6 +433,27 @@ pub(crate) fn given(number: u64) -> Option<OwnedHandle> {
 /// Leaves a handle for another process to take; its number.
 pub(crate) fn leave_open(handle: OwnedHandle) -> u64 {
     handle.into_raw_handle() as u64
+}
+
+/// Lets nobody open this process but the system: whoever has the same user, as every command of
+/// a sandbox account has, could take handles out of it. Handles that others have already stay.
+pub(crate) fn close_to_others() -> Outcome<()> {
+    let nobody = Descriptor::parse("D:P(A;;GA;;;SY)")?;
+    let list = nobody.list()?;
+    // SAFETY: the handle of the own process is always valid, and the list lives until this
+    // returns.
+    let error = unsafe {
+        SetSecurityInfo(
+            own_process(),
+            SE_KERNEL_OBJECT,
+            DACL_SECURITY_INFORMATION,
+            null_mut(),
+            null_mut(),
+            list,
+            null(),
+        )
+    };
+    if error == ERROR_SUCCESS { Ok(()) } else { Err(error as Number) }
 }
 
 /// The number of a process.

@@ -97,9 +97,11 @@ impl Engine {
                 fwp::FWP_CONDITION_VALUE0_0 { uint16: port },
             ),
         }));
-        let action = match filter.action {
-            Action::Permit => fwp::FWP_ACTION_PERMIT,
-            Action::Block => fwp::FWP_ACTION_BLOCK,
+        // What is refused stays refused whatever others say; what is let through here, others
+        // may still refuse.
+        let (action, more) = match filter.action {
+            Action::Permit => (fwp::FWP_ACTION_PERMIT, 0),
+            Action::Block => (fwp::FWP_ACTION_BLOCK, fwp::FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT),
         };
         let made = fwp::FWPM_FILTER0 {
             filterKey: GUID::from_u128(part.key),
@@ -107,7 +109,7 @@ impl Engine {
                 name: name.as_mut_ptr(),
                 description: null_mut(),
             },
-            flags: fwp::FWPM_FILTER_FLAG_PERSISTENT | fwp::FWPM_FILTER_FLAG_CLEAR_ACTION_RIGHT,
+            flags: fwp::FWPM_FILTER_FLAG_PERSISTENT | more,
             providerKey: &raw mut provider,
             layerKey: layer(part.layer),
             subLayerKey: GUID::from_u128(SUBLAYER),

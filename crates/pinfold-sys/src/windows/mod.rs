@@ -45,7 +45,9 @@ pub fn act_as_another(arguments: &[OsString]) -> Option<i32> {
     if ![runner::RUNNER, elevated::HELPER].contains(&word) {
         return None;
     }
-    let served = link::Link::join(pipe.to_str()?).and_then(|link| match word {
+    let pipe = pipe.to_str()?;
+    let closed = call::close_to_others().and_then(|()| link::Link::join(pipe));
+    let served = closed.and_then(|link| match word {
         runner::RUNNER => runner::serve(link),
         _ => elevated::serve(link),
     });

@@ -30,7 +30,7 @@ use super::console::Console;
 use super::runner::{self, RemoteTerminal, Runner};
 use super::start::{Start, create_process};
 use super::{relay, setup};
-use crate::portable::HeadStart;
+use crate::portable::{HeadStart, door};
 use crate::seam::{Ended, Error, Exceeded, Launch, OpenDoors, Size, Status, Usage};
 
 /// How long is waited at once.
@@ -238,9 +238,10 @@ pub fn run(
     plan: &Plan,
     launch: &Launch,
     _head_start: Option<HeadStart>,
-    _opened: &mut dyn FnMut(OpenDoors) -> bool,
+    opened: &mut dyn FnMut(OpenDoors) -> bool,
 ) -> Result<Ended, Error> {
     let prepared = prepare(plan)?;
+    door::serve(launch.door.as_ref(), opened)?;
     let (connection, relay) = match prepared.is_elsewhere() {
         true => relay::connect(call::standard()).map_err(system("connect the command"))?,
         false => (Connection::Handles(call::standard()), None),

@@ -14,6 +14,7 @@ use super::call;
 use super::console::{self, Ends};
 use super::plan::Plan;
 use super::run::{self, Connection, Prepared, Terminal, system};
+use crate::portable::door;
 use crate::seam::{Closed, Error, Exceeded, Launch, Opened, Place, Size, Standard, Status};
 
 /// How often a pipe is looked at: the system does not wait for pipes together with others.
@@ -47,8 +48,9 @@ pub struct Child {
 ///
 /// # Errors
 /// When something has to be prepared that was not, or the system refuses an ingredient.
-pub fn start(plan: &Plan, _place: Place, _opened: Opened) -> Result<Session, Error> {
+pub fn start(plan: &Plan, place: Place, opened: Opened) -> Result<Session, Error> {
     let prepared = run::prepare(plan)?;
+    door::serve(place.door.as_ref(), opened)?;
     let over = call::event().map_err(system("make an event"))?;
     let wall_time = prepared.bounds.wall_time;
     let inside = Arc::new(Inside { prepared, over, exceeded: AtomicBool::new(false) });

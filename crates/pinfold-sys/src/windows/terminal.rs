@@ -101,7 +101,9 @@ pub(crate) fn size_of_screen(screen: &impl AsHandle) -> Outcome<Size> {
     // SAFETY: the handle is open; one structure is written.
     done(unsafe { GetConsoleScreenBufferInfo(handle, &mut found) })?;
     let window = found.srWindow;
-    let length = |from: i16, to: i16| u16::try_from(to - from).map_or(0, |all| all + 1);
+    let length = |from: i16, to: i16| {
+        u16::try_from(to.saturating_sub(from)).map_or(0, |all| all.saturating_add(1))
+    };
     Ok(Size { rows: length(window.Top, window.Bottom), columns: length(window.Left, window.Right) })
 }
 
