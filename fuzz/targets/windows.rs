@@ -1,11 +1,15 @@
-//! What goes to programs on Windows: command lines, and messages to the runner.
+//! What goes to programs on Windows: command lines, messages to the runner and to the helper
+//! of set-up, and access control lists.
 //!
 //! Arguments come out as they went in, split by the rules that Microsoft states; a
-//! message is read as it was written, and never before all of it is there.
+//! message is read as it was written, and never before all of it is there. Orders,
+//! operations and lists have one meaning each.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pinfold_policy::plan::windows::{frame, quote};
+use pinfold_policy::plan::windows::list::List;
+use pinfold_policy::plan::windows::order::Order;
+use pinfold_policy::plan::windows::{frame, quote, record};
 
 const QUOTE: u16 = b'"' as u16;
 const SLASH: u16 = b'\\' as u16;
@@ -58,6 +62,15 @@ fuzz_target!(|bytes: &[u8]| {
     );
     if let Ok(line) = quote::command_line(&words) {
         assert_eq!(split(&line), words[1..]);
+    }
+    if let Some(order) = Order::decode(bytes) {
+        assert_eq!(order.encode(), bytes);
+    }
+    if let Some(operation) = record::operation_of(bytes) {
+        assert_eq!(record::operation_of(&record::operation(&operation)), Some(operation));
+    }
+    if let Some(list) = std::str::from_utf8(bytes).ok().and_then(List::parse) {
+        assert_eq!(List::parse(&list.to_string()), Some(list));
     }
     if let Ok(Some((message, taken))) = frame::decode(bytes) {
         assert_eq!(frame::encode(&message).unwrap(), &bytes[..taken]);

@@ -37,9 +37,15 @@ pub(crate) fn setup(parsed: &Parsed) -> Result<i32, Failure> {
     let port = setup::proxy_port().unwrap_or(PROXY_PORT);
     // Without being asked for, they are left as they are: to look at them takes an administrator.
     let accounts = if parsed.has("accounts") { steps(port, &[]) } else { Vec::new() };
-    let missing = |steps: Vec<Step>| -> Vec<Step> {
-        steps.into_iter().filter(|step| setup::has(step) != Ok(true)).collect()
+    let is_missing = |step: &Step| match step {
+        // An account that is made gets another password.
+        Step::Password(user) => {
+            setup::has(step) != Ok(true) || setup::has(&Step::User(user)) != Ok(true)
+        }
+        step => setup::has(step) != Ok(true),
     };
+    let missing =
+        |steps: Vec<Step>| -> Vec<Step> { steps.into_iter().filter(is_missing).collect() };
     let entries = |sandbox: &Sandbox| {
         missing(setup::entries(sandbox.plan()).into_iter().map(Step::Entry).collect())
     };
@@ -123,12 +129,14 @@ fn perform(
 fn remove(parsed: &Parsed, record: &Record) -> Result<i32, Failure> {
     let made = record.read()?;
     let port = setup::proxy_port().unwrap_or(PROXY_PORT);
+    // With a password that this user knows, or in pinfold's group.
+    let has_account = |user| {
+        [Step::User(user), Step::Member(user)].iter().any(|step| setup::has(step) != Ok(false))
+    };
     let there = |step: &Step| match step {
         // Only an administrator can look at it; where there are accounts, there may be some.
-        Step::Filter(filter) => setup::has(&Step::User(filter.user)) != Ok(false),
-        Step::User(user) => {
-            setup::has(&Step::Member(user)) != Ok(false) || setup::has(step) != Ok(false)
-        }
+        Step::Filter(filter) => has_account(filter.user),
+        Step::User(user) => has_account(user),
         step => setup::has(step) != Ok(false),
     };
     let mut observed: Vec<Step> = steps(port, &[]).into_iter().filter(there).collect();
