@@ -33,6 +33,23 @@ fn a_command_has_its_streams_apart_its_input_and_its_status() {
 }
 
 #[test]
+fn a_session_says_what_enforces_it() {
+    let world = World::new("serve-mechanism");
+    let mut talk = Talk::start(&world);
+    talk.initialize();
+    // Every second of the options after the setting.
+    let options = world::landlock();
+    let gaps: Vec<&str> = options.iter().skip(3).step_by(2).copied().collect();
+    let settings = &options[1..2];
+    for (asked, expected) in [
+        (json!({}), "namespaces"),
+        (json!({ "settings": settings, "allow_gaps": gaps }), "landlock"),
+    ] {
+        assert_eq!(talk.result("session/start", asked)["mechanism"], expected);
+    }
+}
+
+#[test]
 fn commands_share_files_processes_and_loopback_and_the_profile_holds() {
     let world = World::new("serve-share");
     world.file("kept", "outside\n");

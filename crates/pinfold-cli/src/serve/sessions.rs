@@ -329,7 +329,7 @@ impl Room {
                 "name": self.name,
                 "profile": sandbox.profile().name,
                 "directory": String::from_utf8_lossy(working),
-                "mechanism": "namespaces",
+                "mechanism": pinfold_sys::plan::mechanism(sandbox.plan()),
                 "gaps": gaps.collect::<Vec<Value>>(),
                 "processes": processes,
             })

@@ -16,6 +16,15 @@ pub fn render(plan: &Plan) -> String {
     explain::plan(plan)
 }
 
+/// What enforces a plan, in a word.
+pub fn mechanism(plan: &Plan) -> &'static str {
+    match plan {
+        Plan::Namespaces(_) => "namespaces",
+        Plan::Landlock(_) => "landlock",
+        Plan::Unconfined(_) => "none",
+    }
+}
+
 /// Where a command finds its proxy, when its profile has host rules.
 pub fn network(plan: &Plan) -> Network {
     match plan {

@@ -15,6 +15,14 @@ pub fn render(plan: &Plan) -> String {
     macos::render(plan)
 }
 
+/// What enforces a plan, in a word.
+pub fn mechanism(plan: &Plan) -> &'static str {
+    match plan {
+        Plan::Seatbelt(_) => "seatbelt",
+        Plan::Unconfined(_) => "none",
+    }
+}
+
 /// Where a command finds its proxy, when its profile has host rules.
 pub fn network(plan: &Plan) -> Network {
     match plan {

@@ -15,6 +15,15 @@ pub fn render(plan: &Plan) -> String {
     windows::render(plan)
 }
 
+/// What enforces a plan, in a word.
+pub fn mechanism(plan: &Plan) -> &'static str {
+    match plan {
+        Plan::Confined(plan) if plan.account == windows::Account::Caller => "restricted-token",
+        Plan::Confined(_) => "account",
+        Plan::Unconfined(_) => "none",
+    }
+}
+
 /// Where a command finds its proxy, when its profile has host rules.
 pub fn network(plan: &Plan) -> Network {
     match plan {
