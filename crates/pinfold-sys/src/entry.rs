@@ -3,10 +3,11 @@
 //! ignored, which the command would inherit.
 
 /// Makes `$run`, a `fn(Vec<OsString>) -> i32`, the program's entry, with the
-/// arena as its allocator. The crate must be `#![no_main]`.
+/// arena as its allocator, which is prepared for what `$launches`, a
+/// `fn(&[OsString]) -> bool`, says will start a sandbox. The crate must be `#![no_main]`.
 #[macro_export]
 macro_rules! entry {
-    ($run:path) => {
+    ($run:path, $launches:path) => {
         #[global_allocator]
         static ALLOCATOR: $crate::Arena = $crate::Arena::empty();
 
@@ -16,9 +17,12 @@ macro_rules! entry {
             count: ::std::ffi::c_int,
             vector: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
-            $crate::prefault(&ALLOCATOR);
             // SAFETY: these are the arguments that the system starts `main` with.
-            $run(unsafe { $crate::command_line(count, vector) })
+            let arguments = unsafe { $crate::command_line(count, vector) };
+            if $launches(&arguments) {
+                $crate::prefault(&ALLOCATOR);
+            }
+            $run(arguments)
         }
     };
 }

@@ -300,17 +300,15 @@ impl Client {
             let _ = writer.write_all(&posted);
             return Ok(());
         }
-        // The first byte carries them; the rest may be too long for one message.
-        let (first, rest) = posted.split_at(1);
         let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let streams = [lent(&input), lent(&output), lent(&error)];
-        neighbour::send(&writer, first, &streams).and_then(|()| writer.write_all(rest)).map_err(
-            |error| {
-                let why = pinfold_sys::describe(error.raw_os_error().unwrap_or_default());
-                let hint = "open standard input, output and error";
-                failed(&format!("cannot pass the streams on: {why}"), hint)
-            },
-        )
+        let sent = neighbour::send(&writer, &posted, &streams)
+            .and_then(|taken| writer.write_all(posted.get(taken..).unwrap_or_default()));
+        sent.map_err(|error| {
+            let why = pinfold_sys::describe(error.raw_os_error().unwrap_or_default());
+            let hint = "open standard input, output and error";
+            failed(&format!("cannot pass the streams on: {why}"), hint)
+        })
     }
 
     /// Sends a request and waits for its answer.

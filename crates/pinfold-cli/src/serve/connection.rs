@@ -11,20 +11,38 @@ use super::message::Fault;
 /// The longest line, in bytes.
 pub(super) const LONGEST: usize = 8 * 1024 * 1024;
 
+/// Answers that wait for others are sent when there is more of them, in bytes.
+const BATCH: usize = 64 * 1024;
+
 /// The writing half of a client.
 pub(crate) struct Connection {
     pub(super) number: u64,
-    writer: Mutex<Box<dyn Write + Send>>,
+    writer: Mutex<Writer>,
     lost: AtomicBool,
     pub(super) ready: AtomicBool,
 }
 
+struct Writer {
+    to: Box<dyn Write + Send>,
+    /// Whole lines that have not been sent yet.
+    waiting: Vec<u8>,
+    /// Whether more will be said at once.
+    holds: bool,
+}
+
+impl Writer {
+    fn send(&mut self) -> io::Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.to.write_all(&waiting).and_then(|()| self.to.flush())
+    }
+}
+
 impl Connection {
-    pub(super) fn new(writer: Box<dyn Write + Send>) -> Connection {
+    pub(super) fn new(to: Box<dyn Write + Send>) -> Connection {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Connection {
             number: LAST.fetch_add(1, SeqCst),
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Writer { to, waiting: Vec::new(), holds: false }),
             lost: AtomicBool::new(false),
             ready: AtomicBool::new(false),
         }
@@ -46,11 +64,30 @@ impl Connection {
         let mut line = message.to_string().into_bytes();
         line.push(b'\n');
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = writer.write_all(&line).and_then(|()| writer.flush());
+        writer.waiting.append(&mut line);
+        if writer.holds && writer.waiting.len() < BATCH {
+            return true;
+        }
+        let sent = writer.send();
         if sent.is_err() {
             self.lose();
         }
         sent.is_ok()
+    }
+
+    /// Whether to keep what is said from now on: a client that has sent several requests
+    /// at once is woken once for their answers.
+    pub(super) fn hold(&self, holds: bool) {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).holds = holds;
+    }
+
+    /// Sends what was kept, and keeps nothing any more.
+    pub(super) fn let_go(&self) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.holds = false;
+        if !writer.waiting.is_empty() && writer.send().is_err() {
+            self.lose();
+        }
     }
 
     pub(super) fn notify(&self, method: &str, parameters: Value) -> bool {

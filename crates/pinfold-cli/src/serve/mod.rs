@@ -11,9 +11,11 @@ pub(crate) mod process;
 pub(crate) mod sessions;
 mod workers;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -31,6 +33,9 @@ use sessions::Server;
 
 /// Connections at once.
 const CONNECTIONS: usize = 256;
+
+/// Threads that wait for a client, when nobody has come for a while.
+const WAITING: usize = 4;
 
 /// `pinfold serve`.
 pub(crate) fn serve(parsed: &Parsed) -> Result<i32, Failure> {
@@ -55,7 +60,7 @@ pub(crate) fn serve(parsed: &Parsed) -> Result<i32, Failure> {
         }
         None => {
             let connection = Arc::new(Connection::new(Box::new(std::io::stdout())));
-            converse(&server, &connection, (std::io::stdin().lock(), |_: &mut _| None));
+            converse(&server, &connection, BufReader::new(std::io::stdin()), |_: &mut _| None);
             server.stop_all();
             Ok(0)
         }
@@ -83,47 +88,102 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
     let listener = Listener::bind(path).map_err(|error| cannot(describe(error)))?;
     // Until then, the user of every connection is compared, which holds anyway.
     socket::make_private(path).map_err(|error| cannot(describe(error)))?;
-    let present = Arc::new(());
-    for stream in listener.incoming() {
-        let Ok(stream) = stream else {
-            // Out of descriptors: those that are there go on.
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            continue;
-        };
-        if !pinfold_sys::neighbour::is_neighbour(&stream) {
-            continue;
+    let door = Arc::new(Door {
+        server: server.clone(),
+        listener,
+        path: path.to_path_buf(),
+        waiting: AtomicUsize::new(0),
+        present: AtomicUsize::new(0),
+    });
+    for _ in 1..WAITING {
+        // Without them, this thread is enough for one client at a time.
+        let _ = door.have_another_wait();
+    }
+    door.waiting.fetch_add(1, SeqCst);
+    door.attend(true);
+    Ok(0)
+}
+
+/// Where clients come in. The thread that a client comes to serves it: to hand it to
+/// another would take as long as to start its command.
+struct Door {
+    server: Arc<Server>,
+    listener: Listener,
+    path: PathBuf,
+    /// Threads that wait for a client.
+    waiting: AtomicUsize,
+    /// Clients that are served.
+    present: AtomicUsize,
+}
+
+impl Door {
+    /// Serves clients one after another; always when it `stays`, and else while not enough
+    /// others wait.
+    fn attend(self: &Arc<Door>, stays: bool) {
+        for stream in self.listener.incoming() {
+            let Ok(stream) = stream else {
+                // Out of descriptors: those that are there go on.
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            };
+            if !pinfold_sys::neighbour::is_neighbour(&stream) {
+                continue;
+            }
+            // Somebody has to wait for the next. Without a thread for that the client is
+            // turned away, as its end of the line shows.
+            if self.waiting.fetch_sub(1, SeqCst) == 1 && self.have_another_wait().is_err() {
+                self.waiting.fetch_add(1, SeqCst);
+                continue;
+            }
+            self.serve(stream);
+            if self.waiting.fetch_add(1, SeqCst) >= WAITING && !stays {
+                self.waiting.fetch_sub(1, SeqCst);
+                return;
+            }
         }
+    }
+
+    fn have_another_wait(self: &Arc<Door>) -> std::io::Result<()> {
+        let own = self.clone();
+        self.waiting.fetch_add(1, SeqCst);
+        let started = workers::perform(move || own.attend(false));
+        if started.is_err() {
+            self.waiting.fetch_sub(1, SeqCst);
+        }
+        started
+    }
+
+    fn serve(&self, stream: Stream) {
         // Those that have gone may not have been noticed yet.
         let mut patience = 100;
-        while Arc::strong_count(&present) > CONNECTIONS && patience > 0 {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        while self.present.fetch_add(1, SeqCst) >= CONNECTIONS {
+            self.present.fetch_sub(1, SeqCst);
+            if patience == 0 {
+                return turn_away(stream);
+            }
+            std::thread::sleep(Duration::from_millis(10));
             patience -= 1;
         }
-        if Arc::strong_count(&present) > CONNECTIONS {
-            let mut stream = stream;
-            let fault = Fault::new(LIMIT, format!("{CONNECTIONS} connections are open already"));
-            let line = serde_json::json!({ "jsonrpc": "2.0", "id": null, "error": fault.value() });
-            let _ = stream.write_all(format!("{line}\n").as_bytes());
-            continue;
-        }
-        let (server, counted, path) = (server.clone(), present.clone(), path.to_path_buf());
-        // Without a thread the client is turned away, as its end of the line shows.
-        let _ = workers::perform(move || {
-            let Ok(writer) = stream.try_clone() else { return };
+        if let Ok(writer) = stream.try_clone() {
             let connection = Arc::new(Connection::new(Box::new(writer)));
             let reader = BufReader::new(Receiver::new(&stream));
-            if converse(&server, &connection, (reader, taken)) == After::ShutDown {
-                server.stop_all();
-                let _ = std::fs::remove_file(path);
+            if converse(&self.server, &connection, reader, taken) == After::ShutDown {
+                self.server.stop_all();
+                let _ = std::fs::remove_file(&self.path);
                 std::process::exit(0);
             }
             // A thread that still writes to the client must not wait for ever.
             let _ = stream.shutdown(std::net::Shutdown::Both);
-            server.leave(&connection);
-            drop(counted);
-        });
+            self.server.leave(&connection);
+        }
+        self.present.fetch_sub(1, SeqCst);
     }
-    Ok(0)
+}
+
+fn turn_away(mut stream: Stream) {
+    let fault = Fault::new(LIMIT, format!("{CONNECTIONS} connections are open already"));
+    let line = serde_json::json!({ "jsonrpc": "2.0", "id": null, "error": fault.value() });
+    let _ = stream.write_all(format!("{line}\n").as_bytes());
 }
 
 /// The descriptors that have come so far, when there are three.
@@ -140,12 +200,18 @@ enum After {
 }
 
 /// Answers a client until it is gone.
-fn converse<R: BufRead>(
+fn converse<R: Read>(
     server: &Arc<Server>,
     connection: &Arc<Connection>,
-    (mut reader, taken): (R, impl Fn(&mut R) -> Option<[Owned; 3]>),
+    mut reader: BufReader<R>,
+    taken: impl Fn(&mut BufReader<R>) -> Option<[Owned; 3]>,
 ) -> After {
+    let mut after = After::Nothing;
+    let holds_more = |reader: &BufReader<R>| reader.buffer().contains(&b'\n');
     while !connection.is_lost() {
+        if !holds_more(&reader) {
+            connection.let_go();
+        }
         let line = match read_line(&mut reader) {
             Ok(Line::Text(line)) => line,
             Ok(Line::TooLong) => {
@@ -156,6 +222,7 @@ fn converse<R: BufRead>(
             }
             Ok(Line::End) | Err(_) => break,
         };
+        connection.hold(holds_more(&reader));
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
@@ -166,15 +233,17 @@ fn converse<R: BufRead>(
                 let given =
                     if request.method == "process/start" { taken(&mut reader) } else { None };
                 methods::answer(server, connection, request, given);
-                if shut_down && connection.ready.load(std::sync::atomic::Ordering::SeqCst) {
-                    return After::ShutDown;
+                if shut_down && connection.ready.load(SeqCst) {
+                    after = After::ShutDown;
+                    break;
                 }
             }
             Err((id, fault)) => connection.answer(&id, Err(fault)),
         }
     }
+    connection.let_go();
     connection.lose();
-    After::Nothing
+    after
 }
 
 /// The request in a line, or what is wrong with it.

@@ -55,14 +55,15 @@ impl Telling {
     fn begin(&self) -> Result<(), Errno> {
         let mut bytes = [0; Telling::MESSAGE];
         bytes[..8].copy_from_slice(&self.mark.to_ne_bytes());
-        match call::seccomp_listener(&self.program) {
+        let sent = match call::seccomp_listener(&self.program) {
             Ok(listener) => call::send_message(self.channel, &bytes, &[listener]),
             Err(error) if self.needed => Err(error),
             Err(Errno(code)) => {
                 bytes[8..].copy_from_slice(&code.to_ne_bytes());
                 call::send_message(self.channel, &bytes, &[])
             }
-        }
+        };
+        sent.map(drop)
     }
 
     /// The mark and the error number of a message.

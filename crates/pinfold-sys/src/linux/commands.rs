@@ -1,23 +1,26 @@
 //! The first process of a session: starts the commands that the supervisor
-//! sends, and tells of their ends. Makes no allocation.
+//! sends, and notes their ends. Makes no allocation.
 
 use std::ffi::{CString, c_void};
+use std::sync::Arc;
 
 use super::call::{self, Patience};
 use super::command::Command;
+use super::fate::{Fate, Fates};
 use super::init::{self, Task};
 use super::perform::Masks;
 use super::raw::Errno;
-use super::shared::{Report, Stage};
+use super::shared::Stage;
 use crate::seam::Size;
 
-/// A command for a session. It stays where it is until its start is answered.
+/// A command for a session. It stays where it is until it is known whether it runs, and
+/// its fate until the first process has let go of it.
 pub(crate) struct Spawn {
     pub(crate) directory: CString,
     pub(crate) command: Command,
     /// Its own terminal, instead of the descriptors that were sent along.
     pub(crate) terminal: Option<Size>,
-    pub(crate) report: Report,
+    pub(crate) fate: Arc<Fate>,
 }
 
 /// What is sent to the first process with up to three descriptors.
@@ -45,57 +48,12 @@ impl Order {
     }
 }
 
-/// What the first process says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// Commands can be sent.
-    Ready,
-    /// An order has become a process; its descriptor and, if it has one, its
-    /// terminal come along.
-    Started { number: u32, process: i32 },
-    /// An order could not be carried out.
-    Failed { number: u32, stage: Stage, error: Errno },
-    /// A process has ended, one of an order or one that was left behind.
-    Ended { process: i32, status: i32 },
-}
+/// The number that the first process says when commands can be sent. Another is that of
+/// an order, whose command's descriptor and, if it has one, terminal come along.
+pub(crate) const READY: u32 = 0;
 
-impl Record {
-    fn words(self) -> [u32; 4] {
-        match self {
-            Record::Ready => [0, 0, 0, 0],
-            Record::Started { number, process } => [1, number, process as u32, 0],
-            Record::Failed { number, stage, error } => [2, number, stage.code(), error.0 as u32],
-            Record::Ended { process, status } => [3, process as u32, status as u32, 0],
-        }
-    }
-
-    /// The record in a message; none when it is not one.
-    pub(crate) fn of(bytes: &[u8]) -> Option<Record> {
-        let mut words = [0; 4];
-        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *word = u32::from_ne_bytes(*bytes);
-        }
-        let [kind, first, second, third] = words;
-        Some(match kind {
-            0 => Record::Ready,
-            1 => Record::Started { number: first, process: second as i32 },
-            2 => Record::Failed {
-                number: first,
-                stage: Stage::of_code(second)?,
-                error: Errno(third as i32),
-            },
-            3 => Record::Ended { process: first as i32, status: second as i32 },
-            _ => return None,
-        })
-    }
-}
-
-fn tell(task: &Task, record: Record, descriptors: &[i32]) {
-    let mut bytes = [0; 16];
-    for (place, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(record.words()) {
-        *place = word.to_ne_bytes();
-    }
-    let _ = call::send_message(task.channel, &bytes, descriptors);
+fn tell(task: &Task, number: u32, descriptors: &[i32]) {
+    let _ = call::send_message(task.channel, &number.to_ne_bytes(), descriptors);
 }
 
 /// Carries out orders and reaps, until it is killed.
@@ -114,17 +72,18 @@ pub(crate) fn serve(task: &Task, masks: Masks) {
     for signal in 1..libc::SIGRTMIN() {
         call::default_signal(signal);
     }
-    tell(task, Record::Ready, &[]);
+    tell(task, READY, &[]);
+    let mut fates = Fates::none();
     loop {
         let _ = call::sigtimedwait(init::WAKING, None);
         while let Ok(waited) = call::wait4(-1, libc::WNOHANG) {
             if waited.process == 0 {
                 break;
             }
-            tell(task, Record::Ended { process: waited.process, status: waited.status }, &[]);
+            fates.end(waited.process, waited.status);
         }
         init::cover(task, masks);
-        while take_order(task) {}
+        while take_order(task, &mut fates) {}
     }
 }
 
@@ -143,7 +102,7 @@ fn keep_only(mut kept: [i32; 6]) {
 }
 
 /// Whether there was an order.
-fn take_order(task: &Task) -> bool {
+fn take_order(task: &Task, fates: &mut Fates) -> bool {
     let (mut bytes, mut standard) = ([0; 16], [-1; 3]);
     let Ok(received) =
         call::receive_message(task.channel, &mut bytes, &mut standard, Patience::OnlyNow)
@@ -154,18 +113,20 @@ fn take_order(task: &Task) -> bool {
         return false;
     }
     let order = Order::of(bytes);
-    // SAFETY: the supervisor, whose memory this is, keeps it until the answer.
+    // SAFETY: the supervisor, whose memory this is, keeps it until it knows whether the
+    // command runs.
     let spawn = unsafe { &*order.spawn };
+    let fate = Arc::as_ptr(&spawn.fate);
     match start(task, spawn, standard) {
         Ok((process, [pidfd, driver])) => {
             let along = [pidfd, driver];
             let along = if driver < 0 { &along[..1] } else { &along[..] };
-            tell(task, Record::Started { number: order.number, process }, along);
+            tell(task, order.number, along);
+            // SAFETY: the supervisor keeps it until it is let go of.
+            unsafe { fates.begin(fate, process) };
             along.iter().for_each(|descriptor| call::close(*descriptor));
         }
-        Err((stage, error)) => {
-            tell(task, Record::Failed { number: order.number, stage, error }, &[]);
-        }
+        Err(failure) => Fates::fail(&spawn.fate, failure),
     }
     standard.iter().filter(|given| **given >= 0).for_each(|given| call::close(*given));
     true
@@ -205,7 +166,7 @@ fn start(
         call::close(standard[0]);
     }
     let failed = match started {
-        Ok(process) => match spawn.report.failure() {
+        Ok(process) => match spawn.fate.report().failure() {
             None => return Ok((process, [pidfd, driver])),
             Some(failure) => {
                 let _ = call::wait4(process, 0);
@@ -230,7 +191,7 @@ extern "C" fn become_command(argument: *mut c_void) -> i32 {
         Err(failed) => failed,
         Ok(()) => spawn.command.become_it(),
     };
-    spawn.report.failed(stage, error);
+    spawn.fate.report().failed(stage, error);
     call::exit(127)
 }
 

@@ -11,6 +11,7 @@ mod doors;
 mod entry;
 pub mod facts;
 mod family;
+mod fate;
 mod filter;
 mod head_start;
 mod init;

@@ -103,7 +103,7 @@ pub(crate) fn run(
         deadline: deadline(&plan.limits),
         shares_group: controls_terminal,
     };
-    let exceeded = wait(&running, &task, (&mut watcher, &mut patterns), &keeper, (-1, &mut || {}));
+    let exceeded = wait(&running, &task, (&mut watcher, &mut patterns), &keeper);
     head_start.tell(&task.report);
     let ended = finish(&task, child, exceeded, &launch.directory).map(|mut ended| {
         let changed = running.pass_on();
@@ -151,7 +151,6 @@ pub(crate) fn wait(
     task: &Task,
     (watcher, patterns): (&mut Watcher<'_>, &mut PatternWatcher),
     keeper: &Keeper<'_>,
-    (channel, told): (i32, &mut dyn FnMut()),
 ) -> Option<Exceeded> {
     let inotify = [watcher.descriptor(), patterns.descriptor()];
     let cover: CoverInside<'_> = &|path, how| cover(running, task, path, how);
@@ -168,9 +167,7 @@ pub(crate) fn wait(
     let mut matched = |_: &Running<'_>| {
         patterns.handle(&mut Found { keeper, cover, appeared: &mut found });
     };
-    let mut told = |_: &Running<'_>| told();
     let sources = &mut [
-        Source { descriptor: channel, ready: &mut told },
         Source { descriptor: task.stopped, ready: &mut stopped },
         Source { descriptor: inotify[0], ready: &mut appeared },
         Source { descriptor: inotify[1], ready: &mut matched },

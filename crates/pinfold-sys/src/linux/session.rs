@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,14 +15,15 @@ use pinfold_policy::plan::linux::Plan;
 
 use super::call::{self, Patience};
 use super::command::Telling;
-use super::commands::{Order, Record, Spawn};
+use super::commands::{Order, READY, Spawn};
 use super::family::Mark;
+use super::fate::{Fate, Start};
 use super::keeper::Keeper;
 use super::name::text;
 use super::notify::{self, Listener};
 use super::pattern::PatternWatcher;
 use super::raw::Errno;
-use super::shared::{Report, Stage};
+use super::shared::Stage;
 use super::supervise::{Process, Running, Way, deadline, decoded, system};
 use super::watch::{Told, Watcher};
 use super::{doors, family, landlock, mechanism, namespaces};
@@ -42,7 +43,7 @@ pub struct Session {
 /// A command in a session.
 #[derive(Debug)]
 pub struct Child {
-    life: Arc<Life>,
+    fate: Arc<Fate>,
     process: OwnedFd,
     mark: Mark,
     /// The number of the first process.
@@ -66,7 +67,8 @@ struct Link {
     /// Whether nothing but the first process ends with it.
     alone: bool,
     commands: Mutex<Commands>,
-    answered: Condvar,
+    /// Descriptors of commands whose spawners have not taken them yet.
+    arrived: Mutex<BTreeMap<u32, Vec<OwnedFd>>>,
 }
 
 #[derive(Debug, Default)]
@@ -74,24 +76,8 @@ struct Commands {
     /// Nothing is left inside.
     over: bool,
     last: u32,
-    answers: BTreeMap<u32, Option<Answer>>,
-    running: BTreeMap<i32, Arc<Life>>,
-}
-
-type Answer = Result<Started, (Stage, Errno)>;
-
-/// A process that runs its program.
-#[derive(Debug)]
-struct Started {
-    life: Arc<Life>,
-    process: OwnedFd,
-    terminal: Option<File>,
-}
-
-#[derive(Debug, Default)]
-struct Life {
-    ended: Mutex<Option<Status>>,
-    changed: Condvar,
+    /// Those that the first process may still look at.
+    fates: Vec<Arc<Fate>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -187,9 +173,9 @@ fn supervise(
         ruleset: if alone { -1 } else { task.ruleset },
         alone,
         commands: Mutex::default(),
-        answered: Condvar::new(),
+        arrived: Mutex::default(),
     });
-    if link.received(Patience::Wait).is_some_and(|(record, _)| record == Record::Ready) {
+    if link.received(Patience::Wait).is_some_and(|(number, _)| number == READY) {
         let _ = started.send(link.clone());
     }
     let running = Running {
@@ -199,15 +185,13 @@ fn supervise(
         deadline: deadline(&mechanism::limits(plan)),
         shares_group: false,
     };
-    let told: (i32, &mut dyn FnMut()) = (link.channel.as_raw_fd(), &mut || link.attend());
-    let exceeded = namespaces::wait(&running, &task, (&mut watcher, &mut patterns), &keeper, told);
+    let exceeded = namespaces::wait(&running, &task, (&mut watcher, &mut patterns), &keeper);
     if let Some(begun) = &head_start {
         begun.tell(&task.report);
     }
     let ended = namespaces::finish(&task, child, exceeded, &place.directory);
     // What was attempted last is told as well.
     listener.into_iter().for_each(Listener::join);
-    link.attend();
     link.close();
     if task.ruleset >= 0 {
         call::close(task.ruleset);
@@ -224,72 +208,48 @@ fn owned(descriptor: i32) -> OwnedFd {
 
 impl Link {
     /// One message of the first process; none when there is none, or never will be.
-    fn received(&self, patience: Patience) -> Option<(Record, Vec<OwnedFd>)> {
-        let (mut bytes, mut descriptors) = ([0; 16], [-1; 2]);
+    fn received(&self, patience: Patience) -> Option<(u32, Vec<OwnedFd>)> {
+        let (mut bytes, mut descriptors) = ([0; 4], [-1; 2]);
         let channel = self.channel.as_raw_fd();
         let received =
             call::receive_message(channel, &mut bytes, &mut descriptors, patience).ok()?;
         let along = descriptors.into_iter().take(received.count).map(owned).collect();
-        let record = Record::of(bytes.get(..received.length).filter(|bytes| !bytes.is_empty())?)?;
-        Some((record, along))
+        (received.length == bytes.len()).then(|| (u32::from_ne_bytes(bytes), along))
     }
 
-    /// Notes everything that the first process has said.
-    fn attend(&self) {
-        while let Some((record, along)) = self.received(Patience::OnlyNow) {
-            let mut commands = locked(&self.commands);
-            match record {
-                Record::Ready => {}
-                Record::Started { number, process } => commands.started(number, process, along),
-                Record::Failed { number, stage, error } => {
-                    commands.answer(number, Err((stage, error)));
-                }
-                Record::Ended { process, status } => {
-                    if let Some(life) = commands.running.remove(&process) {
-                        life.end(decoded(status));
-                    }
-                    continue;
-                }
+    /// The descriptors of a command that runs: they were sent before that was said.
+    fn descriptors_of(&self, number: u32) -> Vec<OwnedFd> {
+        let mut arrived = locked(&self.arrived);
+        loop {
+            if let Some(along) = arrived.remove(&number) {
+                return along;
             }
-            self.answered.notify_all();
+            match self.received(Patience::OnlyNow) {
+                Some((other, along)) => arrived.insert(other, along),
+                None => return Vec::new(),
+            };
         }
+    }
+
+    /// The number and the fate of another command; nothing when the session is over.
+    fn admit(&self) -> Option<(u32, Arc<Fate>)> {
+        let mut commands = locked(&self.commands);
+        if commands.over {
+            return None;
+        }
+        commands.fates.retain(|fate| !fate.is_let_go());
+        // 0 is taken.
+        commands.last = commands.last.wrapping_add(1).max(1);
+        let fate = Arc::new(Fate::default());
+        commands.fates.push(fate.clone());
+        Some((commands.last, fate))
     }
 
     /// Nothing is left inside.
     fn close(&self) {
         let mut commands = locked(&self.commands);
         commands.over = true;
-        for life in std::mem::take(&mut commands.running).into_values() {
-            life.end(Status::Signaled(libc::SIGKILL));
-        }
-        self.answered.notify_all();
-    }
-}
-
-impl Commands {
-    fn started(&mut self, number: u32, process: i32, along: Vec<OwnedFd>) {
-        let mut along = along.into_iter();
-        let Some(descriptor) = along.next() else {
-            // This process has too many descriptors to be given another.
-            return self.answer(number, Err((Stage::Standard, Errno(libc::EMFILE))));
-        };
-        let life = Arc::new(Life::default());
-        self.running.insert(process, life.clone());
-        let terminal = along.next().map(File::from);
-        self.answer(number, Ok(Started { life, process: descriptor, terminal }));
-    }
-
-    fn answer(&mut self, number: u32, answer: Answer) {
-        if let Some(waiting) = self.answers.get_mut(&number) {
-            *waiting = Some(answer);
-        }
-    }
-}
-
-impl Life {
-    fn end(&self, status: Status) {
-        *locked(&self.ended) = Some(status);
-        self.changed.notify_all();
+        commands.fates.drain(..).for_each(|fate| fate.close());
     }
 }
 
@@ -313,45 +273,26 @@ impl Session {
         command.told =
             self.link.telling.clone().map(|telling| Telling { mark: launch.mark, ..telling });
         let directory = text(launch.directory.as_bytes());
-        let spawn = Spawn { directory, command, terminal, report: Report::default() };
         let failed = |stage, error| namespaces::failure(None, stage, error, &launch.directory);
-        let number = {
-            let mut commands = locked(&self.link.commands);
-            if commands.over {
-                return Err(over());
-            }
-            commands.last = commands.last.wrapping_add(1);
-            let number = commands.last;
-            commands.answers.insert(number, None);
-            number
-        };
+        let (number, fate) = self.link.admit().ok_or_else(over)?;
+        let spawn = Spawn { directory, command, terminal, fate: fate.clone() };
         let bytes = Order { number, spawn: &raw const spawn }.bytes();
         let channel = self.link.channel.as_raw_fd();
         if let Err(error) = call::send_message(channel, &bytes, given.as_ref().map_or(&[], |g| g)) {
-            locked(&self.link.commands).answers.remove(&number);
+            fate.close();
             return Err(failed(Stage::Process, error));
         }
         let _ = call::pidfd_send_signal(self.link.first.as_raw_fd(), libc::SIGUSR1);
-        let started = self.answer_to(number).unwrap_or(Err(None));
-        let Started { life, process, terminal } = started.map_err(|failure| match failure {
-            Some((stage, error)) => failed(stage, error),
-            None => over(),
-        })?;
-        Ok(Child { life, process, mark, first: self.link.number, terminal })
-    }
-
-    /// Waits for the answer to an order. Only after that, or after the end of the
-    /// first process, nobody looks at the order any more.
-    fn answer_to(&self, number: u32) -> Option<Result<Started, Option<(Stage, Errno)>>> {
-        let mut commands = locked(&self.link.commands);
-        loop {
-            if commands.answers.get(&number).is_none_or(Option::is_some) || commands.over {
-                let answer = commands.answers.remove(&number).flatten();
-                return answer.map(|answer| answer.map_err(Some));
-            }
-            let waiting = self.link.answered.wait(commands);
-            commands = waiting.unwrap_or_else(PoisonError::into_inner);
+        match fate.started() {
+            Start::Runs => {}
+            Start::Failed(stage, error) => return Err(failed(stage, error)),
+            Start::Over => return Err(over()),
         }
+        let mut along = self.link.descriptors_of(number).into_iter();
+        // Or this process has too many descriptors to be given another.
+        let process = along.next().ok_or_else(|| failed(Stage::Standard, Errno(libc::EMFILE)))?;
+        let terminal = along.next().map(File::from);
+        Ok(Child { fate, process, mark, first: self.link.number, terminal })
     }
 
     /// Readable when nothing is left inside.
@@ -395,18 +336,12 @@ fn over() -> Error {
 impl Child {
     /// How it ended; nothing while it runs.
     pub fn status(&self) -> Option<Status> {
-        *locked(&self.life.ended)
+        self.fate.status().map(decoded)
     }
 
     /// Waits until it has ended.
     pub fn wait(&self) -> Status {
-        let mut ended = locked(&self.life.ended);
-        loop {
-            if let Some(status) = *ended {
-                return status;
-            }
-            ended = self.life.changed.wait(ended).unwrap_or_else(PoisonError::into_inner);
-        }
+        decoded(self.fate.ended())
     }
 
     /// Readable when it has ended.

@@ -69,7 +69,7 @@ impl Stage {
 }
 
 /// What the first process has to say.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Report {
     /// 0, or an encoded stage.
     stage: AtomicU32,

@@ -20,7 +20,7 @@ pub fn is_neighbour(_socket: &Stream) -> bool {
 ///
 /// # Errors
 /// Always.
-pub fn send(_socket: &Stream, _bytes: &[u8], _given: &[Borrowed<'_>]) -> io::Result<()> {
+pub fn send(_socket: &Stream, _bytes: &[u8], _given: &[Borrowed<'_>]) -> io::Result<usize> {
     Err(unsupported())
 }
 

@@ -20,7 +20,7 @@ pub fn is_neighbour(stream: &Stream) -> bool {
 ///
 /// # Errors
 /// Always.
-pub fn send(_stream: &Stream, _bytes: &[u8], _given: &[Borrowed<'_>]) -> io::Result<()> {
+pub fn send(_stream: &Stream, _bytes: &[u8], _given: &[Borrowed<'_>]) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

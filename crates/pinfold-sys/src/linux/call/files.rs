@@ -140,12 +140,21 @@ pub(crate) fn is_directory(opened: Descriptor) -> Outcome<bool> {
 
 /// The type, `S_IFMT` of the mode, of what a descriptor is open on.
 pub(crate) fn kind_of(opened: Descriptor) -> Outcome<u32> {
+    status_of_opened(opened).map(|found| found.st_mode & libc::S_IFMT)
+}
+
+/// The number of what a descriptor is open on.
+pub(crate) fn number_of_opened(opened: Descriptor) -> Outcome<u64> {
+    status_of_opened(opened).map(|found| found.st_ino)
+}
+
+fn status_of_opened(opened: Descriptor) -> Outcome<libc::stat> {
     // SAFETY: `stat` is integers only, all zero is a value of it.
     let mut found: libc::stat = unsafe { std::mem::zeroed() };
     let given = [flag(opened), std::ptr::from_mut(&mut found) as usize];
     // SAFETY: the kernel writes one `stat`.
     unsafe { call(libc::SYS_fstat, arguments(given)) }?;
-    Ok(found.st_mode & libc::S_IFMT)
+    Ok(found)
 }
 
 /// Whether the effective user may do what `mode` says: `faccessat2(2)`.

@@ -221,12 +221,12 @@ fn acknowledged(socket: usize) -> Outcome<()> {
 /// Room for `struct cmsghdr` and 253 descriptors, aligned as the kernel wants.
 const CONTROL_WORDS: usize = 2 + 127;
 
-/// Sends bytes and descriptors as one message.
+/// Sends bytes and descriptors as one message; how many bytes a stream has taken.
 pub(crate) fn send_message(
     channel: Descriptor,
     bytes: &[u8],
     descriptors: &[Descriptor],
-) -> Outcome<()> {
+) -> Outcome<usize> {
     let mut control = [0u64; CONTROL_WORDS];
     let length = match descriptors.len() {
         0 => 0,
@@ -241,7 +241,7 @@ pub(crate) fn send_message(
     let part = [bytes.as_ptr() as usize, bytes.len()];
     let message = [0, 0, pointer(&part), 1, pointer(&control), length, 0];
     let given = [flag(channel), pointer(&message), libc::MSG_NOSIGNAL as usize];
-    reads(libc::SYS_sendmsg, arguments(given)).map(drop)
+    reads(libc::SYS_sendmsg, arguments(given))
 }
 
 /// How much of a message was received.

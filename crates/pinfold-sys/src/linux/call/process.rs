@@ -244,6 +244,14 @@ pub(crate) fn pidfd_open_thread(thread: i32) -> Outcome<Descriptor> {
     numbers(libc::SYS_pidfd_open, given).map(|fd| fd as Descriptor)
 }
 
+/// A descriptor of the user namespace of a process: `PIDFD_GET_USER_NAMESPACE` of Linux
+/// 6.11, which wants the same permission as `/proc/PID/ns/user`.
+pub(crate) fn user_namespace_of(pidfd: Descriptor) -> Outcome<Descriptor> {
+    const PIDFD_GET_USER_NAMESPACE: usize = 0xff09;
+    let given = [flag(pidfd), PIDFD_GET_USER_NAMESPACE];
+    numbers(libc::SYS_ioctl, given).map(|descriptor| descriptor as Descriptor)
+}
+
 /// `pidfd_send_signal(2)`.
 pub(crate) fn pidfd_send_signal(pidfd: Descriptor, signal: i32) -> Outcome<()> {
     numbers(libc::SYS_pidfd_send_signal, [flag(pidfd), flag(signal), 0, 0]).map(drop)

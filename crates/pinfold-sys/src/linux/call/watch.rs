@@ -1,7 +1,7 @@
 //! Waiting: signals, events, changes of directories.
 
 use std::ffi::CStr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use super::super::raw::{arguments, call};
 use super::{Descriptor, Outcome, flag, numbers, openat2_no_links, path, pointer, read, reads};
@@ -142,6 +142,20 @@ pub(crate) fn notify_by_signal(directory: Descriptor) -> Outcome<()> {
 pub(crate) fn futex_wake(word: &AtomicU32) {
     let given = [pointer(word), libc::FUTEX_WAKE as usize, 1];
     let _ = reads(libc::SYS_futex, arguments(given));
+}
+
+/// Wakes everybody who waits on a futex.
+pub(crate) fn futex_wake_all(word: &AtomicU32) {
+    let given = [pointer(word), libc::FUTEX_WAKE as usize, i32::MAX as usize];
+    let _ = reads(libc::SYS_futex, arguments(given));
+}
+
+/// Sleeps for as long as `word` is `expected`.
+pub(crate) fn futex_wait_while(word: &AtomicU32, expected: u32) {
+    while word.load(SeqCst) == expected {
+        let given = [pointer(word), libc::FUTEX_WAIT as usize, expected as usize, 0];
+        let _ = reads(libc::SYS_futex, arguments(given));
+    }
 }
 
 /// Sleeps until `word` is no longer `expected`, at most for `timeout`.
