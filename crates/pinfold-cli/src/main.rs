@@ -22,13 +22,7 @@ use std::ffi::OsString;
 
 use terminal::Failure;
 
-pinfold_sys::entry!(start, launches);
-
-/// Whether these arguments start a sandbox in this process.
-fn launches(arguments: &[OsString]) -> bool {
-    let launching = ["run", "shell", "sandbox"];
-    arguments.get(1).is_some_and(|name| launching.iter().any(|known| name == known))
-}
+pinfold_sys::entry!(start, prefault);
 
 /// Runs the command that the arguments name; the exit status.
 fn start(arguments: Vec<OsString>) -> i32 {

@@ -85,6 +85,8 @@ fn go(
     let document = parsed.last("json").map(Document::open).transpose()?;
     // Both go on at the same time.
     let head_start = head_start(options);
+    // Only now: what was begun is at work meanwhile.
+    crate::prefault();
     let run = || {
         let sandbox = Sandbox::open(caller, options)?;
         if parsed.has("verbose") {

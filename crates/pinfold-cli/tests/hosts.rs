@@ -114,3 +114,26 @@ fn run_takes_landlock_where_namespaces_are_closed_and_names_every_gap() {
         assert_eq!(std::fs::read_to_string(world.path("inside")).unwrap(), "y\n", "{host}\n{text}");
     }
 }
+
+/// The processors that a process may run on, as `/proc/PID/status` names them.
+fn processors(status: &str) -> Option<&str> {
+    status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).map(str::trim)
+}
+
+#[test]
+fn a_command_runs_wherever_its_caller_may() {
+    let world = World::new("hosts-processors");
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = processors(&own).unwrap();
+    let first: u32 = own.split(['-', ',']).next().unwrap().parse().unwrap();
+    for (caller, expected) in
+        [(String::new(), own), (format!("taskset -c {first} "), &*first.to_string())]
+    {
+        // How the processes are placed depends on what else runs.
+        for _ in 0..20 {
+            let script = format!("exec {caller}{PINFOLD} run -q cat /proc/self/status");
+            let output = world.output(world.command("sh").args(["-c", &script]));
+            assert_eq!(processors(&output.stdout), Some(expected), "{caller}{}", output.stderr);
+        }
+    }
+}

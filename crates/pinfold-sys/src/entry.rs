@@ -3,11 +3,11 @@
 //! ignored, which the command would inherit.
 
 /// Makes `$run`, a `fn(Vec<OsString>) -> i32`, the program's entry, with the
-/// arena as its allocator, which is prepared for what `$launches`, a
-/// `fn(&[OsString]) -> bool`, says will start a sandbox. The crate must be `#![no_main]`.
+/// arena as its allocator, which the function `$prepare` that this makes prepares for a
+/// launch. The crate must be `#![no_main]`.
 #[macro_export]
 macro_rules! entry {
-    ($run:path, $launches:path) => {
+    ($run:path, $prepare:ident) => {
         #[global_allocator]
         static ALLOCATOR: $crate::Arena = $crate::Arena::empty();
 
@@ -18,11 +18,12 @@ macro_rules! entry {
             vector: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
             // SAFETY: these are the arguments that the system starts `main` with.
-            let arguments = unsafe { $crate::command_line(count, vector) };
-            if $launches(&arguments) {
-                $crate::prefault(&ALLOCATOR);
-            }
-            $run(arguments)
+            $run(unsafe { $crate::command_line(count, vector) })
+        }
+
+        /// Makes the memory exist that a launch allocates.
+        fn $prepare() {
+            $crate::prefault(&ALLOCATOR);
         }
     };
 }

@@ -94,11 +94,12 @@ impl Command {
     pub(crate) fn become_it(&self) -> (Stage, Errno) {
         match self.restrict() {
             Err(error) => (Stage::Restrict, error),
-            Ok(()) => (Stage::Execute, self.execute()),
+            Ok(()) => self.begin(),
         }
     }
 
-    fn restrict(&self) -> Result<(), Errno> {
+    /// Restricts the calling process, which opens nothing any more and changes no mount.
+    pub(crate) fn restrict(&self) -> Result<(), Errno> {
         if self.new_group {
             call::setpgid_self()?;
         }
@@ -128,11 +129,16 @@ impl Command {
             call::close_range(3, u32::MAX)?;
             call::drop_capabilities()?;
         }
-        call::sigprocmask(self.signals);
         if self.confined() {
             call::seccomp_filter(&self.filter)?;
         }
         Ok(())
+    }
+
+    /// Executes the program in the calling process. Returns only when that fails.
+    pub(crate) fn begin(&self) -> (Stage, Errno) {
+        call::sigprocmask(self.signals);
+        (Stage::Execute, self.execute())
     }
 
     /// A command without a filter runs as if it was started by hand.

@@ -145,6 +145,7 @@ fn start(
     spawn: &Spawn,
     mut standard: [i32; 3],
 ) -> Result<(i32, [i32; 2]), (Stage, Errno)> {
+    let stack = task.stack.as_ref().ok_or((Stage::Process, Errno(libc::ENOMEM)))?;
     let mut driver = -1;
     if let Some(size) = spawn.terminal {
         let [driving, seen] =
@@ -160,7 +161,7 @@ fn start(
     // suspended until that has called `execve` (CLONE_VFORK); `become_command`
     // calls only the `call` module.
     let started = unsafe {
-        call::clone_sharing_memory(become_command, task.stack.upper(), flags, argument, &mut pidfd)
+        call::clone_sharing_memory(become_command, stack.upper(), flags, argument, &mut pidfd)
     };
     if spawn.terminal.is_some() {
         call::close(standard[0]);

@@ -78,7 +78,7 @@ impl Fate {
     /// Nothing is left inside, the first process included.
     pub(crate) fn close(&self) {
         let _ = self.start.compare_exchange(ORDERED, OVER, SeqCst, SeqCst);
-        call::futex_wake_all(&self.start);
+        call::futex_wake(&self.start);
         if self.status().is_none() {
             self.end_with(libc::SIGKILL);
         }
@@ -93,7 +93,7 @@ impl Fate {
     fn end_with(&self, status: i32) {
         self.status.store(status, SeqCst);
         self.end.store(1, SeqCst);
-        call::futex_wake_all(&self.end);
+        call::futex_wake(&self.end);
     }
 }
 
@@ -118,14 +118,14 @@ impl Fates {
         known.next.store(self.first, SeqCst);
         self.first = fate.cast_mut();
         known.start.store(STARTED, SeqCst);
-        call::futex_wake_all(&known.start);
+        call::futex_wake(&known.start);
     }
 
     /// A command could not be started; nobody here looks at it again.
     pub(crate) fn fail(fate: &Fate, (stage, error): (Stage, Errno)) {
         fate.report.failed(stage, error);
         fate.start.store(FAILED, SeqCst);
-        call::futex_wake_all(&fate.start);
+        call::futex_wake(&fate.start);
         fate.let_go.store(1, SeqCst);
     }
 

@@ -1,11 +1,12 @@
 //! The first process of a sandbox, started before its task is known.
 //!
 //! To make a network namespace takes a third of a launch (measured), and depends on
-//! nothing but that there is to be one. So the first process makes it by itself, on
-//! another processor, while the supervisor works out what else is to be done.
+//! nothing but that there is to be one. So a second process inside makes it, on another
+//! processor, while the supervisor works out what else is to be done and the first process
+//! mounts. The second then restricts itself and becomes the command.
 //!
-//! Until it has its task it shares the descriptors of the supervisor, and so has whatever
-//! that opens meanwhile. With the task it takes a copy.
+//! Until they have their task both share the descriptors of the supervisor, and so have
+//! whatever that opens meanwhile. With the task each takes a copy.
 
 use std::ffi::CString;
 use std::marker::PhantomData;
@@ -14,8 +15,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 
 use pinfold_policy::plan::linux::Network;
 
-use super::call::{self, Stack};
-use super::command::stack;
+use super::call::{self, Processors, Stack, StackTop};
+use super::command::two_stacks;
 use super::init::{self, Task};
 use super::name::text;
 use super::raw::Errno;
@@ -23,14 +24,15 @@ use super::shared::{Report, Stage};
 use super::supervise::{Process, reaped, system};
 use crate::seam::Error;
 
-/// Nothing has happened yet.
-const AT_WORK: u32 = 0;
-/// The first process sleeps until it gets its task.
-const ASLEEP: u32 = 1;
-/// There is a task.
-const GIVEN: u32 = 2;
-/// The first process has its task and its own descriptors, or it has given up.
-const TAKEN: u32 = 3;
+/// How many processes take a task.
+const BOTH: u32 = 2;
+
+/// There is no network namespace yet.
+const IN_WORK: u32 = 0;
+/// There is one, or none is needed.
+const MADE: u32 = 1;
+/// There can be none.
+const FAILED: u32 = 2;
 
 /// A process that prepares what every sandbox has. It ends when it is dropped, and with
 /// the thread that has started it.
@@ -45,7 +47,7 @@ pub struct HeadStart {
     thread: PhantomData<*const ()>,
 }
 
-/// What the process and the supervisor share.
+/// What the processes inside and the supervisor share.
 pub(crate) struct Beginning {
     /// `uid uid 1`, and the same for the group.
     pub(crate) identity: [CString; 2],
@@ -54,7 +56,17 @@ pub(crate) struct Beginning {
     pub(crate) supervisor: i32,
     pub(crate) report: Report,
     task: AtomicPtr<Task>,
-    state: AtomicU32,
+    /// 1 once there is a task.
+    given: AtomicU32,
+    /// Where they run, where that matters.
+    placement: Option<Placement>,
+    /// 1 once the first process is away from the supervisor.
+    placed: AtomicU32,
+    /// How many have a task and descriptors of their own, or have given up.
+    taken: AtomicU32,
+    /// How far the network is.
+    network: AtomicU32,
+    /// The first process runs on the lower half, the second on the upper.
     stack: Stack,
 }
 
@@ -85,8 +97,12 @@ impl HeadStart {
             supervisor: -1,
             report: Report::default(),
             task: AtomicPtr::new(null_mut()),
-            state: AtomicU32::new(AT_WORK),
-            stack: stack()?,
+            given: AtomicU32::new(0),
+            placement: Placement::of_this_process(),
+            placed: AtomicU32::new(0),
+            taken: AtomicU32::new(0),
+            network: AtomicU32::new(IN_WORK),
+            stack: two_stacks()?,
         });
         beginning.supervisor =
             call::pidfd_open(call::getpid()).map_err(system("watch the supervisor"))?;
@@ -94,7 +110,12 @@ impl HeadStart {
         let mut begun = HeadStart { beginning, child: None, supervisor, thread: PhantomData };
         let child = start(&begun.beginning)?;
         begun.child = Some(child);
-        move_away(child);
+        let Beginning { placement, placed, .. } = &*begun.beginning;
+        if let Some(placement) = placement {
+            let _ = call::set_affinity(child.number, &placement.others);
+        }
+        placed.store(1, SeqCst);
+        call::futex_wake(placed);
         Ok(begun)
     }
 
@@ -114,28 +135,32 @@ impl HeadStart {
     pub(crate) fn give(&mut self, task: &Task) -> Result<Process, Error> {
         let child = self.child.take().ok_or(Errno(libc::ESRCH));
         let child = child.map_err(system("start the first process of the sandbox"))?;
-        let Beginning { task: place, state, .. } = &*self.beginning;
+        let Beginning { task: place, given, placement, .. } = &*self.beginning;
         place.store(std::ptr::from_ref(task).cast_mut(), SeqCst);
-        // One that has given up is not to be waited for.
-        if state.compare_exchange(AT_WORK, GIVEN, SeqCst, SeqCst) == Err(ASLEEP) {
-            state.store(GIVEN, SeqCst);
-            call::futex_wake(state);
+        if let Some(placement) = placement {
+            let _ = call::set_affinity(child.number, &placement.here);
         }
+        given.store(1, SeqCst);
+        call::futex_wake(given);
         Ok(child)
     }
 
-    /// Waits until the process has its own descriptors, or has ended; before that none
-    /// must be closed that it needs. Then closes the one that only it needed.
+    /// Waits until the processes have their own descriptors, or have ended; before that
+    /// none must be closed that they need. Then closes the one that only they needed.
     pub(crate) fn until_taken(&mut self, child: Process) {
         const SLICE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let state = &self.beginning.state;
-        while state.load(SeqCst) == GIVEN {
+        let taken = &self.beginning.taken;
+        loop {
+            let now_taken = taken.load(SeqCst);
+            if now_taken >= BOTH {
+                break;
+            }
             let polled = libc::pollfd { fd: child.descriptor, events: libc::POLLIN, revents: 0 };
             if call::ppoll(&mut [polled], Some(now)) == Ok(1) {
                 break;
             }
-            call::futex_wait(state, GIVEN, SLICE);
+            call::futex_wait(taken, now_taken, SLICE);
         }
         self.close_supervisor();
     }
@@ -167,28 +192,61 @@ impl Drop for HeadStart {
 }
 
 impl Beginning {
-    /// In the first process: waits for its task, and takes a copy of all descriptors.
+    /// In a process inside: waits for its task, and takes a copy of all descriptors.
     pub(crate) fn task(&self) -> Result<&Task, (Stage, Errno)> {
-        const SLICE: libc::timespec = libc::timespec { tv_sec: 1, tv_nsec: 0 };
-        let state = &self.state;
-        if state.compare_exchange(AT_WORK, ASLEEP, SeqCst, SeqCst).is_ok() {
-            // Its parent's end ends it, so this does not last.
-            while state.load(SeqCst) == ASLEEP {
-                call::futex_wait(state, ASLEEP, SLICE);
-            }
-        }
+        // The supervisor's end ends both, so this does not last.
+        call::futex_wait_while(&self.given, 0);
         let copied = call::unshare(libc::CLONE_FILES);
         self.give_way();
         copied.map_err(|error| (Stage::Process, error))?;
         // SAFETY: the supervisor stores a task before it says that there is one, and
-        // keeps it until this process has ended; both only read it or use atomics.
+        // keeps it until all processes inside have ended; all only read it or use atomics.
         Ok(unsafe { &*self.task.load(SeqCst) })
     }
 
-    /// In the first process: lets the supervisor close what it has opened.
+    /// In a process inside: lets the supervisor close what it has opened.
     pub(crate) fn give_way(&self) {
-        self.state.store(TAKEN, SeqCst);
-        call::futex_wake(&self.state);
+        self.taken.fetch_add(1, SeqCst);
+        call::futex_wake(&self.taken);
+    }
+
+    /// In the second process: says what has become of the network.
+    pub(crate) fn network_is(&self, made: Result<(), (Stage, Errno)>) {
+        let now = match made {
+            Ok(()) => MADE,
+            Err((stage, error)) => {
+                self.report.failed(stage, error);
+                FAILED
+            }
+        };
+        self.network.store(now, SeqCst);
+        call::futex_wake(&self.network);
+    }
+
+    /// In the first process: waits until it is known what has become of the network.
+    pub(crate) fn network(&self) -> Result<(), (Stage, Errno)> {
+        call::futex_wait_while(&self.network, IN_WORK);
+        match self.network.load(SeqCst) {
+            MADE => Ok(()),
+            _ => Err(self.report.failure().unwrap_or((Stage::Network, Errno(libc::EIO)))),
+        }
+    }
+
+    /// In the first process: waits until it is away from the supervisor, and what it
+    /// starts will be.
+    pub(crate) fn until_placed(&self) {
+        call::futex_wait_while(&self.placed, 0);
+    }
+
+    /// In a process inside: makes it run wherever the supervisor may.
+    pub(crate) fn run_anywhere(&self) -> Result<(), (Stage, Errno)> {
+        let Some(placement) = &self.placement else { return Ok(()) };
+        call::set_affinity(0, &placement.all).map_err(|error| (Stage::Process, error))
+    }
+
+    /// What the second process runs on.
+    pub(crate) fn second_stack(&self) -> StackTop {
+        self.stack.upper()
     }
 }
 
@@ -222,17 +280,27 @@ fn start(beginning: &Beginning) -> Result<Process, Error> {
     Ok(Process { number, descriptor })
 }
 
-/// Gives the process another processor than this one, where there is another: two times
-/// of three the kernel leaves it here, where it begins only when this process waits
-/// (measured). Nothing depends on it.
-fn move_away(child: Process) {
-    let (Ok(all), Ok(here)) = (call::affinity(child.number), call::processor()) else { return };
-    let mut others = all;
-    if let Some(word) = others.get_mut(here / 64) {
-        *word &= !(1 << (here % 64));
-    }
-    if others.iter().any(|word| *word != 0) && call::set_affinity(child.number, &others).is_ok() {
-        let _ = call::set_affinity(child.number, &all);
+/// Which processors the processes begin on. The kernel would leave them where the
+/// supervisor is, or the first where the second is, in two times of three (measured), and
+/// nothing would be done meanwhile. Each is let go as soon as it is where it should be.
+#[derive(Debug)]
+struct Placement {
+    /// All that the supervisor may run on.
+    all: Processors,
+    /// The one that it runs on, which it leaves when it gives the task.
+    here: Processors,
+    others: Processors,
+}
+
+impl Placement {
+    /// Nothing where there is no other processor.
+    fn of_this_process() -> Option<Placement> {
+        let (Ok(all), Ok(number)) = (call::affinity(0), call::processor()) else { return None };
+        let (mut here, mut others) = (Processors::default(), all);
+        let bit = 1 << (number % 64);
+        *here.get_mut(number / 64)? |= bit;
+        *others.get_mut(number / 64)? &= !bit;
+        others.iter().any(|word| *word != 0).then_some(Placement { all, here, others })
     }
 }
 
@@ -272,19 +340,12 @@ mod tests {
     fn a_process_ends_with_the_thread_that_began_it() {
         let number = std::thread::spawn(|| {
             let begun = std::mem::ManuallyDrop::new(begun());
-            // What it does first is to watch its parent.
-            wait_until(|| begun.beginning.state.load(SeqCst) == ASLEEP);
+            // What the first does first is to watch its parent.
+            wait_until(|| begun.beginning.network.load(SeqCst) == MADE);
             begun.child.unwrap().number
         });
         let number = number.join().unwrap();
         wait_until(|| state(number) == Some('Z'));
         assert!(call::wait4_usage(number).is_ok());
-    }
-
-    #[test]
-    fn the_processors_of_a_process_are_those_of_its_supervisor() {
-        let begun = begun();
-        let number = begun.child.unwrap().number;
-        assert_eq!(call::affinity(number).unwrap(), call::affinity(0).unwrap());
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 use pinfold_policy::plan::linux::Doors;
 
@@ -47,9 +47,11 @@ pub(crate) struct Task {
     pub(crate) stopped: i32,
     pub(crate) report: Report,
     pub(crate) request: Request,
-    /// What the command's process runs on until its `execve`: the upper half, where the
-    /// first process runs on the lower.
-    pub(crate) stack: Stack,
+    /// 1 once everything is set up, for the command's process.
+    pub(crate) ready: AtomicU32,
+    /// What the commands of a session run on until their `execve`: the upper half, where
+    /// the first process runs on the lower if it had no head start.
+    pub(crate) stack: Option<Stack>,
 }
 
 pub(crate) const fn bit(signal: i32) -> u64 {
@@ -61,28 +63,33 @@ pub(crate) extern "C" fn start(argument: *mut c_void) -> i32 {
     // SAFETY: the supervisor passes this and keeps it until this process, which shares
     // its memory, has ended; both only read it or use atomics.
     let beginning = unsafe { &*argument.cast::<Beginning>() };
-    let task = match begin(beginning).and_then(|()| beginning.task()) {
-        Ok(task) => task,
+    let begun = begin(beginning);
+    let (second, task) = match begun.and_then(|second| Ok((second, beginning.task()?))) {
+        Ok(begun) => begun,
         Err((stage, error)) => {
             beginning.report.failed(stage, error);
+            // For the second, which ends with this process, as well.
+            beginning.give_way();
             beginning.give_way();
             call::exit(1);
         }
     };
-    if let Err((stage, error)) = set_up(task) {
+    let placed = beginning.run_anywhere();
+    let set_up = placed.and_then(|()| set_up(task, || join_network(beginning, second)));
+    if let Err((stage, error)) = set_up {
         task.report.failed(stage, error);
         call::exit(1);
     }
     let masks = masks(task);
     match &task.command {
-        Some(_) => serve(task, masks),
+        Some(_) => serve(task, masks, second),
         None => commands::serve(task, masks),
     }
     call::exit(0)
 }
 
-/// What is the same in every sandbox.
-fn begin(beginning: &Beginning) -> Result<(), (Stage, Errno)> {
+/// What is the same in every sandbox; the number of the second process.
+fn begin(beginning: &Beginning) -> Result<i32, (Stage, Errno)> {
     let at = |stage: Stage| move |error: Errno| (stage, error);
     // 1. Never outlive the supervisor, not even one that died just now.
     call::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize).map_err(at(Stage::Process))?;
@@ -93,15 +100,15 @@ fn begin(beginning: &Beginning) -> Result<(), (Stage, Errno)> {
     }
     // 2. Become somebody: the same user and group as outside.
     identity(&beginning.identity).map_err(at(Stage::Identity))?;
-    // 3. Network.
-    if beginning.own_network {
-        call::unshare(libc::CLONE_NEWNET).map_err(at(Stage::Network))?;
-        call::loopback_up().map_err(at(Stage::Loopback))?;
-    }
-    Ok(())
+    // 3. Network, meanwhile.
+    beginning.until_placed();
+    start_second(beginning).map_err(at(Stage::Process))
 }
 
-fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
+fn set_up(
+    task: &Task,
+    join_network: impl Fn() -> Result<(), (Stage, Errno)>,
+) -> Result<(), (Stage, Errno)> {
     let at = |stage: Stage| move |error: Errno| (stage, error);
     // 1. Files. Modes of mount points must not depend on the caller's umask.
     let umask = call::umask(0);
@@ -109,7 +116,8 @@ fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
         .map_err(|(index, error)| (Stage::Step(index), error))?;
     call::umask(umask);
     call::chdir(&task.directory).map_err(at(Stage::Directory))?;
-    // 2. The proxy's way into the network.
+    // 2. The network, and the proxy's way into it.
+    join_network()?;
     if let Some((doors, channel)) = &task.doors {
         let [outer, inner] = *channel;
         // Or the end of the supervisor's would never show.
@@ -124,10 +132,10 @@ fn set_up(task: &Task) -> Result<(), (Stage, Errno)> {
     }
     // 3. Out of reach: nothing of this process can be read, or traced.
     call::prctl(libc::PR_SET_DUMPABLE, 0).map_err(at(Stage::Process))?;
-    match &task.command {
-        Some(_) => start_command(task).map_err(at(Stage::Process)),
-        None => Ok(()),
-    }
+    // 4. Only now does the command begin, or end what was to become none.
+    task.ready.store(1, SeqCst);
+    call::futex_wake(&task.ready);
+    Ok(())
 }
 
 fn identity(maps: &[CString; 2]) -> Result<(), Errno> {
@@ -140,51 +148,100 @@ fn identity(maps: &[CString; 2]) -> Result<(), Errno> {
 /// have just started make it private meanwhile.
 const ATTEMPTS: usize = 1000;
 
-/// Writes a file of `/proc`. It must be closed at once: a mount that is open for
-/// writing cannot be made read-only.
+/// Tries something that processes may do to each other, or to themselves by `/proc`, only
+/// while their memory is not private.
 ///
 /// The first process of an earlier sandbox has made the memory that all of them
-/// share private, and with it the files of `/proc` root's; the capabilities of those
-/// processes keep their commands away from them as well.
-fn put(name: &CStr, text: &CStr) -> Result<(), Errno> {
-    let open = || call::openat(libc::AT_FDCWD, name, libc::O_WRONLY | libc::O_CLOEXEC);
-    let mut file = open();
+/// share private; the capabilities of those processes keep their commands away from
+/// them as well.
+fn in_the_open<T>(attempt: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    let mut outcome = attempt();
     for _ in 0..ATTEMPTS {
-        if file != Err(Errno(libc::EACCES)) {
+        if !matches!(outcome, Err(Errno(libc::EACCES | libc::EPERM))) {
             break;
         }
         call::prctl(libc::PR_SET_DUMPABLE, 1)?;
-        file = open();
+        outcome = attempt();
     }
-    let file = file?;
+    outcome
+}
+
+/// Writes a file of `/proc`. It must be closed at once: a mount that is open for
+/// writing cannot be made read-only.
+fn put(name: &CStr, text: &CStr) -> Result<(), Errno> {
+    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+    let file = in_the_open(|| call::openat(libc::AT_FDCWD, name, flags))?;
     let written = call::write(file, text.to_bytes());
     call::close(file);
     written.map(drop)
 }
 
-fn start_command(task: &Task) -> Result<(), Errno> {
-    let flags = libc::CLONE_VFORK | libc::SIGCHLD;
-    let argument = std::ptr::from_ref(task).cast_mut().cast();
-    let mut pidfd = -1;
-    // SAFETY: only the command's process uses this stack, and this function is
-    // suspended until that has called `execve` (CLONE_VFORK); `command` calls
-    // only the `call` module.
-    let process = unsafe {
-        call::clone_sharing_memory(command, task.stack.upper(), flags, argument, &mut pidfd)
-    }?;
-    task.report.started(process);
-    Ok(())
+/// Enters the network that the second process has made.
+fn join_network(beginning: &Beginning, second: i32) -> Result<(), (Stage, Errno)> {
+    beginning.network()?;
+    if !beginning.own_network {
+        return Ok(());
+    }
+    let joined = call::pidfd_open(second).and_then(|pidfd| {
+        let joined = in_the_open(|| call::join_network_of(pidfd));
+        call::close(pidfd);
+        joined
+    });
+    joined.map_err(|error| (Stage::Network, error))
 }
 
-/// The command's process until its `execve`.
-extern "C" fn command(argument: *mut c_void) -> i32 {
-    // SAFETY: as for `start`; the first process is suspended meanwhile.
-    let task = unsafe { &*argument.cast::<Task>() };
-    if let Some(command) = &task.command {
-        let (stage, error) = command.become_it();
-        task.report.failed(stage, error);
+/// Starts the second process; its number.
+fn start_second(beginning: &Beginning) -> Result<i32, Errno> {
+    // It sees what becomes of the root and of the working directory.
+    let flags = libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD;
+    let argument = std::ptr::from_ref(beginning).cast_mut().cast();
+    let stack = beginning.second_stack();
+    let mut pidfd = -1;
+    // SAFETY: only the second process uses this stack; that, the beginning and the task stay
+    // until the first process has ended, with which every process inside does; `second` calls
+    // only the `call` module.
+    unsafe { call::clone_sharing_memory(second, stack, flags, argument, &mut pidfd) }
+}
+
+/// The second process: makes the network, and becomes the command, if there is one.
+extern "C" fn second(argument: *mut c_void) -> i32 {
+    // SAFETY: as for `start`.
+    let beginning = unsafe { &*argument.cast::<Beginning>() };
+    let made = if beginning.own_network { own_network() } else { Ok(()) };
+    let made = made.and_then(|()| beginning.run_anywhere());
+    let fails = made.is_err();
+    beginning.network_is(made);
+    if fails {
+        beginning.give_way();
+        call::exit(1);
+    }
+    match beginning.task() {
+        Err((stage, error)) => beginning.report.failed(stage, error),
+        Ok(task) => {
+            let (stage, error) = become_command(task);
+            task.report.failed(stage, error);
+        }
     }
     call::exit(127)
+}
+
+fn own_network() -> Result<(), (Stage, Errno)> {
+    call::unshare(libc::CLONE_NEWNET).map_err(|error| (Stage::Network, error))?;
+    call::loopback_up().map_err(|error| (Stage::Loopback, error))
+}
+
+/// Restricts this process and, once everything is set up, begins the command in it.
+fn become_command(task: &Task) -> (Stage, Errno) {
+    if let Some(Err(error)) = task.command.as_ref().map(Command::restrict) {
+        return (Stage::Restrict, error);
+    }
+    call::futex_wait_while(&task.ready, 0);
+    let Some(command) = &task.command else { call::exit(0) };
+    // What the command does to its directory and mask is its own affair.
+    match call::unshare(libc::CLONE_FS) {
+        Err(error) => (Stage::Restrict, error),
+        Ok(()) => command.begin(),
+    }
 }
 
 /// What masks files and directories, as far as the plan has it.
@@ -196,8 +253,7 @@ fn masks(task: &Task) -> Masks {
 }
 
 /// Reaps, and does what the supervisor asks, until the command has ended.
-fn serve(task: &Task, masks: Masks) {
-    let command = task.report.process();
+fn serve(task: &Task, masks: Masks, command: i32) {
     if task.steps.masks.is_none() && task.stopped < 0 {
         let _ = call::close_range(0, u32::MAX);
     } else {

@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::net::TcpListener;
+use std::sync::atomic::AtomicU32;
 
 use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{Grant, GrantAccess, LandlockPlan, MountKind, Reach};
@@ -121,7 +122,8 @@ pub(crate) fn first(plan: &LandlockPlan, directory: &AbsPath) -> Result<Task, Er
         stopped: -1,
         report: Report::default(),
         request: Request::new(false),
-        stack: two_stacks()?,
+        ready: AtomicU32::new(0),
+        stack: Some(two_stacks()?),
     })
 }
 
@@ -152,10 +154,11 @@ pub(crate) fn start_first(task: &Task) -> Result<Process, Error> {
     let argument = std::ptr::from_ref(task).cast_mut().cast();
     let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut descriptor = -1;
+    let stack = task.stack.as_ref().ok_or(Errno(libc::ENOMEM)).map_err(system("map a stack"))?;
     // SAFETY: only the first process uses this stack; the task, with the stack, lives until the process has been waited
     // for: nothing returns between here and there.
     let process = unsafe {
-        call::clone_sharing_memory(begin, task.stack.lower(), flags, argument, &mut descriptor)
+        call::clone_sharing_memory(begin, stack.lower(), flags, argument, &mut descriptor)
     };
     let number = process.map_err(system("start the first process of the session"))?;
     Ok(Process { number, descriptor })

@@ -4,7 +4,7 @@ use pinfold_policy::path::AbsPath;
 use pinfold_policy::plan::linux::{Network, Plan};
 use pinfold_policy::profile::Limits;
 
-use super::command::Command;
+use super::command::{Command, stack};
 use super::deputy::{Door, Duties};
 use super::head_start::HeadStart;
 use super::init::Task;
@@ -24,6 +24,7 @@ pub(super) fn first(plan: &Plan, directory: &AbsPath) -> Result<Task, Error> {
     match plan {
         Plan::Namespaces(plan) => {
             let mut task = namespaces::task(plan, directory, None)?;
+            task.stack = Some(stack()?);
             if plan.network == Network::Host {
                 task.ruleset = namespaces::scopes();
             }

@@ -4,13 +4,13 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicI32, AtomicU32};
 
 use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
-use super::command::{Command, Telling, Vector, stack};
+use super::command::{Command, Telling, Vector};
 use super::deputy::{Door, Duties, Servers};
 use super::head_start::HeadStart;
 use super::init::Task;
@@ -212,8 +212,9 @@ pub(crate) fn task(
         supervisor: -1,
         stopped: -1,
         report: Report::default(),
+        ready: AtomicU32::new(0),
         request: Request::new(!plan.watches.is_empty() || !plan.patterns.is_empty()),
-        stack: stack()?,
+        stack: None,
         steps,
     })
 }

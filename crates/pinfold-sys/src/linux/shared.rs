@@ -71,10 +71,8 @@ impl Stage {
 /// What the first process has to say.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// 0, or an encoded stage.
-    stage: AtomicU32,
-    error: AtomicI32,
-    process: AtomicI32,
+    /// 0, or an encoded stage in the upper half and an error number in the lower.
+    failure: AtomicU64,
     ended: AtomicU32,
     status: AtomicI32,
     stop_signal: AtomicI32,
@@ -83,21 +81,13 @@ pub(crate) struct Report {
 impl Report {
     /// The first failure is the one that counts.
     pub(crate) fn failed(&self, stage: Stage, error: Errno) {
-        self.error.store(error.0, SeqCst);
-        self.stage.store(stage.code(), SeqCst);
+        let failure = u64::from(stage.code()) << 32 | u64::from(error.0 as u32);
+        let _ = self.failure.compare_exchange(0, failure, SeqCst, SeqCst);
     }
 
     pub(crate) fn failure(&self) -> Option<(Stage, Errno)> {
-        let stage = Stage::of_code(self.stage.load(SeqCst))?;
-        Some((stage, Errno(self.error.load(SeqCst))))
-    }
-
-    pub(crate) fn started(&self, process: i32) {
-        self.process.store(process, SeqCst);
-    }
-
-    pub(crate) fn process(&self) -> i32 {
-        self.process.load(SeqCst)
+        let failure = self.failure.load(SeqCst);
+        Some((Stage::of_code((failure >> 32) as u32)?, Errno(failure as u32 as i32)))
     }
 
     pub(crate) fn ended(&self, status: i32) {

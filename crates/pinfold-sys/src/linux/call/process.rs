@@ -203,6 +203,12 @@ pub(crate) fn unshare(flags: i32) -> Outcome<()> {
     numbers(libc::SYS_unshare, [flag(flags)]).map(drop)
 }
 
+/// Joins the network namespace of a process: `setns(2)` with a descriptor of the process,
+/// Linux 5.8.
+pub(crate) fn join_network_of(pidfd: Descriptor) -> Outcome<()> {
+    numbers(libc::SYS_setns, [flag(pidfd), flag(libc::CLONE_NEWNET)]).map(drop)
+}
+
 /// A bit for each of the first 1,024 processors.
 pub(crate) type Processors = [u64; 16];
 

@@ -138,14 +138,8 @@ pub(crate) fn notify_by_signal(directory: Descriptor) -> Outcome<()> {
     numbers(libc::SYS_fcntl, [flag(directory), F_NOTIFY, events]).map(drop)
 }
 
-/// Wakes one waiter on a futex that this process shares with another.
-pub(crate) fn futex_wake(word: &AtomicU32) {
-    let given = [pointer(word), libc::FUTEX_WAKE as usize, 1];
-    let _ = reads(libc::SYS_futex, arguments(given));
-}
-
 /// Wakes everybody who waits on a futex.
-pub(crate) fn futex_wake_all(word: &AtomicU32) {
+pub(crate) fn futex_wake(word: &AtomicU32) {
     let given = [pointer(word), libc::FUTEX_WAKE as usize, i32::MAX as usize];
     let _ = reads(libc::SYS_futex, arguments(given));
 }
