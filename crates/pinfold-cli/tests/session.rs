@@ -163,8 +163,15 @@ fn a_session_without_namespaces_keeps_its_rules_and_ends_with_everything() {
     assert_ne!(named.exec(&format!("kill -0 {own}")).status, 0);
     let runs = || named.world.outside(&format!("ps -o args= -p {pid} || true")).contains("987");
     assert!(runs());
+    // The memory of the server, which they are kept from by nothing else, stays private.
+    let beside = named.session(&["start", "beside"]);
+    assert_eq!(beside.status, 125);
+    assert!(beside.stderr.contains("hint: stop those sessions"), "{}", beside.stderr);
     assert_eq!(named.session(&["stop", "work"]).status, 0);
     assert!(!runs(), "what it left behind goes on");
+    assert_eq!(named.session(&["start", "beside"]).status, 0);
+    assert_eq!(named.session(&["exec", "beside", "true"]).status, 0);
+    assert_eq!(named.session(&["stop", "beside"]).status, 0);
 }
 
 #[test]
@@ -185,4 +192,57 @@ fn with_the_hosts_network_its_abstract_sockets_stay_out_of_reach() {
     server.wait().unwrap();
     assert_eq!(outside.status, 0, "{}", outside.stderr);
     assert!(inside.stderr.contains("PermissionError"), "{}", inside.stderr);
+}
+
+/// What starts the commands of a session is a process like them, and they may end it.
+#[test]
+fn commands_are_confined_also_after_one_has_ended_or_stopped_everything() {
+    let confined = "grep -E '^(Seccomp|NoNewPrivs|CapPrm|CapEff)' /proc/self/status; \
+        mount -t tmpfs none /tmp 2>/dev/null && echo mounted; true";
+    for (name, options) in [("session-end", &[][..]), ("session-told", &["--log-denials"])] {
+        let named = Named::start(name, options);
+        let before = named.exec(confined).stdout;
+        assert!(before.contains("CapPrm:\t0000000000000000\n"), "{before}");
+        assert!(before.contains("NoNewPrivs:\t1\nSeccomp:\t2\n"), "{before}");
+        assert!(!before.contains("mounted"), "{before}");
+        // The first stops what goes on as soon as it is known to be stopped.
+        for signal in ["SIGSTOP", "SIGKILL", "SIGKILL"] {
+            let script = format!("import os, signal; os.kill(-1, signal.{signal}); print('sent')");
+            let sent = named.session(&["exec", "work", "python3", "-c", &script]);
+            assert!(sent.stdout == "sent\n" || sent.stderr.contains("ProcessLookup"), "{sent:?}");
+            for _ in 0..3 {
+                let after = named.exec(confined);
+                assert_eq!(after.stdout, before, "{signal}: {}", after.stderr);
+            }
+            assert_eq!(named.session(&["exec", "work", "nonsuch"]).status, 127);
+        }
+    }
+}
+
+/// Until they execute something, processes inside share the memory of the server, which is
+/// not private for a moment whenever another session starts.
+#[test]
+fn no_command_can_trace_the_processes_that_start_commands() {
+    const TRACE: &str = "
+import ctypes, os, time
+trace = ctypes.CDLL(None, use_errno=True).ptrace
+own, found, tried, end = os.getpid(), set(), 0, time.time() + 3
+while time.time() < end:
+    for process in range(1, own + 12):
+        tried += 1
+        if process != own and trace(0x4206, process, None, None) == 0:
+            found.add(process)
+            break
+print(tried > 1000, sorted(found))";
+    let named = Named::start("session-trace", &[]);
+    let mut command = named.world.command(env!("CARGO_BIN_EXE_pinfold"));
+    command.args(["session", "exec", "work", "python3", "-c", TRACE]);
+    command.env_remove("XDG_RUNTIME_DIR").stdout(Stdio::piped());
+    let tracing = command.spawn().unwrap();
+    for _ in 0..12 {
+        assert_eq!(named.session(&["start", "other"]).status, 0);
+        assert_eq!(named.session(&["stop", "other"]).status, 0);
+    }
+    let traced = tracing.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&traced.stdout), "True []\n");
 }

@@ -29,6 +29,7 @@ pub(crate) struct World {
     base: PathBuf,
 }
 
+#[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) status: i32,
     pub(crate) stdout: String,

@@ -16,7 +16,7 @@ pub(crate) struct Command {
     pub(crate) programs: Vec<CString>,
     pub(crate) arguments: Vector,
     pub(crate) environment: Vector,
-    pub(crate) filter: Vec<libc::sock_filter>,
+    pub(crate) confinement: Confinement,
     /// How its calls are told of.
     pub(crate) told: Option<Telling>,
     /// A Landlock ruleset, or -1.
@@ -31,6 +31,18 @@ pub(crate) struct Command {
     pub(crate) limits: Vec<(u32, u64, u64)>,
     /// What its descendants are known by in a session.
     pub(crate) mark: Option<Mark>,
+}
+
+/// What a command's process does about capabilities and system calls.
+pub(crate) enum Confinement {
+    /// Nothing: the command runs as if it was started by hand.
+    Nothing,
+    /// It gives up all capabilities and installs this filter.
+    Own(Vec<libc::sock_filter>),
+    /// The same in a user namespace: see [`confine`].
+    InNamespace(Vec<libc::sock_filter>),
+    /// What has started it had done so before: see [`confine`].
+    Inherited,
 }
 
 /// How calls are told of.
@@ -88,6 +100,20 @@ impl Vector {
     }
 }
 
+/// Even user 0 gets no capability back by `execve`, and nobody any by a program's mode.
+fn without_new_privileges() -> Result<(), Errno> {
+    call::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// Confines this process, and all that come from it, in a user namespace. It shares the
+/// supervisor's memory until it executes something, and other commands may be there: one
+/// capability keeps them away from it that long.
+pub(crate) fn confine(filter: &[libc::sock_filter]) -> Result<(), Errno> {
+    without_new_privileges()?;
+    call::keep_capability_until_execve()?;
+    call::seccomp_filter(filter)
+}
+
 impl Command {
     /// Restricts the calling process and executes the program in it. Returns
     /// only when that fails.
@@ -116,34 +142,31 @@ impl Command {
             // Inside another session it may be too high; then fewer orphans are known.
             let _ = call::setrlimit(Mark::LIMIT, mark, mark);
         }
-        if self.confined() {
-            // Without new privileges, even user 0 gets no capability back by
-            // execve.
-            call::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
-            if self.ruleset >= 0 {
-                call::landlock_restrict_self(self.ruleset)?;
-            }
-            if let Some(telling) = &self.told {
-                telling.begin()?;
-            }
-            call::close_range(3, u32::MAX)?;
-            call::drop_capabilities()?;
+        if matches!(self.confinement, Confinement::Nothing) {
+            return Ok(());
         }
-        if self.confined() {
-            call::seccomp_filter(&self.filter)?;
+        without_new_privileges()?;
+        if self.ruleset >= 0 {
+            call::landlock_restrict_self(self.ruleset)?;
         }
-        Ok(())
+        if let Some(telling) = &self.told {
+            telling.begin()?;
+        }
+        call::close_range(3, u32::MAX)?;
+        match &self.confinement {
+            Confinement::Own(filter) => {
+                call::drop_capabilities()?;
+                call::seccomp_filter(filter)
+            }
+            Confinement::InNamespace(filter) => confine(filter),
+            Confinement::Nothing | Confinement::Inherited => Ok(()),
+        }
     }
 
     /// Executes the program in the calling process. Returns only when that fails.
     pub(crate) fn begin(&self) -> (Stage, Errno) {
         call::sigprocmask(self.signals);
         (Stage::Execute, self.execute())
-    }
-
-    /// A command without a filter runs as if it was started by hand.
-    fn confined(&self) -> bool {
-        !self.filter.is_empty()
     }
 
     /// Tries the candidates as `execvp(3)` does: the first that is there

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_void};
 use std::time::Duration;
 
 use super::call::{self, Stack};
-use super::command::{Command, Vector, stack};
+use super::command::{Command, Confinement, Vector, stack};
 use super::name::{text, texts};
 use super::orphans::Orphans;
 use super::shared::{Report, Stage};
@@ -60,7 +60,7 @@ pub(crate) fn task(launch: &Launch) -> Result<Task, Error> {
             programs: texts(&launch.programs),
             arguments: Vector::of(texts(&launch.arguments)),
             environment: Vector::of(texts(&launch.environment)),
-            filter: Vec::new(),
+            confinement: Confinement::Nothing,
             told: None,
             ruleset: -1,
             ends_with: 0,

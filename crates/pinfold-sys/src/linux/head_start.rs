@@ -18,6 +18,7 @@ use pinfold_policy::plan::linux::Network;
 use super::call::{self, Processors, Stack, StackTop};
 use super::command::two_stacks;
 use super::init::{self, Task};
+use super::landlock;
 use super::name::text;
 use super::raw::Errno;
 use super::shared::{Report, Stage};
@@ -89,6 +90,15 @@ impl HeadStart {
 
     /// The same for any network; signals must be blocked.
     pub(crate) fn of(network: Network) -> Result<HeadStart, Error> {
+        if landlock::has_sessions() {
+            return Err(Error::Unprepared {
+                attempted: String::from(
+                    "start a sandbox with namespaces: this process has sessions without them, from \
+                     which its memory must stay hidden",
+                ),
+                remedy: "stop those sessions, or use another server for them",
+            });
+        }
         let own_network = network == Network::Own;
         let (user, group) = call::identity();
         let mut beginning = Box::new(Beginning {

@@ -13,12 +13,14 @@ use pinfold_policy::plan::linux::Doors;
 
 use super::call::{self, Stack};
 use super::command::Command;
+use super::commands::Starter;
+use super::fate::Arrivals;
 use super::head_start::Beginning;
 use super::perform::{self, Masks, Slots};
 use super::raw::Errno;
 use super::shared::{Report, Request, Stage};
 use super::steps::Steps;
-use super::{commands, doors};
+use super::{commands, doors, landlock};
 
 /// Signals that wake the first process: a child changed state, or the
 /// supervisor has a request.
@@ -49,6 +51,10 @@ pub(crate) struct Task {
     pub(crate) request: Request,
     /// 1 once everything is set up, for the command's process.
     pub(crate) ready: AtomicU32,
+    /// Commands of a session that the first process does not know yet.
+    pub(crate) arrivals: Arrivals,
+    /// What starts the commands of a session, where that is not the first process itself.
+    pub(crate) starter: Option<Starter>,
     /// What the commands of a session run on until their `execve`: the upper half, where
     /// the first process runs on the lower if it had no head start.
     pub(crate) stack: Option<Stack>,
@@ -152,12 +158,13 @@ const ATTEMPTS: usize = 1000;
 /// while their memory is not private.
 ///
 /// The first process of an earlier sandbox has made the memory that all of them
-/// share private; the capabilities of those processes keep their commands away from
-/// them as well.
+/// share private. Capabilities keep commands away from the processes of their sandbox as
+/// well; only sessions without namespaces have none, and are not exposed.
 fn in_the_open<T>(attempt: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
     let mut outcome = attempt();
     for _ in 0..ATTEMPTS {
-        if !matches!(outcome, Err(Errno(libc::EACCES | libc::EPERM))) {
+        let refused = matches!(outcome, Err(Errno(libc::EACCES | libc::EPERM)));
+        if !refused || landlock::has_sessions() {
             break;
         }
         call::prctl(libc::PR_SET_DUMPABLE, 1)?;

@@ -3,15 +3,16 @@
 
 use std::ffi::c_void;
 use std::net::TcpListener;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{Grant, GrantAccess, LandlockPlan, MountKind, Reach};
 use pinfold_policy::profile::Limits;
 
 use super::call::{self, LandlockRuleset};
-use super::command::{Command, Telling, Vector, two_stacks};
+use super::command::{Command, Confinement, Telling, Vector, two_stacks};
 use super::deputy::{Door, Duties, Servers};
+use super::fate::Arrivals;
 use super::init::Task;
 use super::name::{text, texts};
 use super::notify::{self, Listener};
@@ -61,7 +62,7 @@ pub(crate) fn run(
     let mut task = direct::task(launch)?;
     task.command.signals = signals;
     task.command.new_group = !shares_group;
-    task.command.filter = filter::program(&plan.filter);
+    task.command.confinement = Confinement::Own(filter::program(&plan.filter));
     task.command.limits = limits(&plan.limits);
     task.command.ends_with = call::getpid();
     let duties = duties(plan, launch.door.as_ref(), opened)?;
@@ -123,6 +124,8 @@ pub(crate) fn first(plan: &LandlockPlan, directory: &AbsPath) -> Result<Task, Er
         report: Report::default(),
         request: Request::new(false),
         ready: AtomicU32::new(0),
+        arrivals: Arrivals::default(),
+        starter: None,
         stack: Some(two_stacks()?),
     })
 }
@@ -138,7 +141,7 @@ pub(crate) fn command(plan: &LandlockPlan, launch: &Launch) -> Command {
         programs: texts(&launch.programs),
         arguments: Vector::of(texts(&launch.arguments)),
         environment: Vector::of(texts(&launch.environment)),
-        filter: filter::program(&plan.filter),
+        confinement: Confinement::Own(filter::program(&plan.filter)),
         told: None,
         ruleset: -1,
         ends_with: 0,
@@ -146,6 +149,31 @@ pub(crate) fn command(plan: &LandlockPlan, launch: &Launch) -> Command {
         signals: 0,
         limits: bounds,
         mark: None,
+    }
+}
+
+/// How many sessions of this process have a first process that only private memory keeps
+/// its commands away from.
+static SESSIONS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether there is one.
+pub(crate) fn has_sessions() -> bool {
+    SESSIONS.load(SeqCst) > 0
+}
+
+/// Counts a session as long as it is there.
+pub(crate) struct Counted;
+
+impl Counted {
+    pub(crate) fn new() -> Counted {
+        SESSIONS.fetch_add(1, SeqCst);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        SESSIONS.fetch_sub(1, SeqCst);
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn first(plan: &Plan, directory: &AbsPath) -> Result<Task, Error> {
         Plan::Namespaces(plan) => {
             let mut task = namespaces::task(plan, directory, None)?;
             task.stack = Some(stack()?);
+            task.starter = Some(namespaces::starter(plan)?);
             if plan.network == Network::Host {
                 task.ruleset = namespaces::scopes();
             }
@@ -41,7 +42,7 @@ pub(super) fn first(plan: &Plan, directory: &AbsPath) -> Result<Task, Error> {
 /// A command of a session; nothing under a plan that has none.
 pub(super) fn command(plan: &Plan, launch: &Launch) -> Option<Command> {
     match plan {
-        Plan::Namespaces(plan) => Some(namespaces::command(plan, launch)),
+        Plan::Namespaces(plan) => Some(namespaces::command_of_session(plan, launch)),
         Plan::Landlock(plan) => Some(landlock::command(plan, launch)),
         Plan::Unconfined(_) => None,
     }

@@ -10,8 +10,10 @@ use pinfold_policy::path::{AbsPath, Quoted};
 use pinfold_policy::plan::linux::{NamespacePlan, Network};
 
 use super::call::{self, LandlockRuleset};
-use super::command::{Command, Telling, Vector};
+use super::command::{Command, Confinement, Telling, Vector, two_stacks};
+use super::commands::Starter;
 use super::deputy::{Door, Duties, Servers};
+use super::fate::Arrivals;
 use super::head_start::HeadStart;
 use super::init::Task;
 use super::keeper::{CoverInside, Keeper};
@@ -52,7 +54,8 @@ pub(crate) fn run(
     let terminal = if controls_terminal { standard_terminal() } else { None };
     let mut task = task(plan, &launch.directory, terminal)?;
     task.supervisor = head_start.supervisor();
-    let mut command = command(plan, launch);
+    let confinement = Confinement::InNamespace(filter::program(&plan.filter));
+    let mut command = command(plan, launch, confinement);
     command.signals = signals;
     command.new_group = !controls_terminal;
     if controls_terminal || plan.network == Network::Host {
@@ -213,34 +216,49 @@ pub(crate) fn task(
         stopped: -1,
         report: Report::default(),
         ready: AtomicU32::new(0),
+        arrivals: Arrivals::default(),
+        starter: None,
         request: Request::new(!plan.watches.is_empty() || !plan.patterns.is_empty()),
         stack: None,
         steps,
     })
 }
 
+/// What starts the commands of a session.
+pub(crate) fn starter(plan: &NamespacePlan) -> Result<Starter, Error> {
+    Ok(Starter::with(filter::program(&plan.filter), two_stacks()?))
+}
+
+/// A command of a session: what starts it is confined.
+pub(crate) fn command_of_session(plan: &NamespacePlan, launch: &Launch) -> Command {
+    let confinement = Confinement::Inherited;
+    // Besides the first process, what starts the commands is counted.
+    Command { limits: limits(plan, 2), ..command(plan, launch, confinement) }
+}
+
 /// A command of a process group of its own.
-pub(crate) fn command(plan: &NamespacePlan, launch: &Launch) -> Command {
+fn command(plan: &NamespacePlan, launch: &Launch, confinement: Confinement) -> Command {
     Command {
         programs: texts(&launch.programs),
         arguments: Vector::of(texts(&launch.arguments)),
         environment: Vector::of(texts(&launch.environment)),
-        filter: filter::program(&plan.filter),
+        confinement,
         told: None,
         ruleset: -1,
         ends_with: 0,
         new_group: true,
-        limits: limits(plan),
+        limits: limits(plan, 1),
         mark: None,
         signals: 0,
     }
 }
 
-fn limits(plan: &NamespacePlan) -> Vec<(u32, u64, u64)> {
+/// The bounds of a command; so many processes are ours.
+fn limits(plan: &NamespacePlan, ours: u64) -> Vec<(u32, u64, u64)> {
     let mut limits = Vec::new();
     if let Some(processes) = plan.limits.processes {
-        // Counted within the user namespace, where the first process is one too.
-        let bound = u64::from(processes) + 1;
+        // Counted within the user namespace.
+        let bound = u64::from(processes) + ours;
         limits.push((RLIMIT_NPROC, bound, bound));
     }
     if let Some(memory) = plan.limits.memory {

@@ -15,7 +15,7 @@ use pinfold_policy::plan::linux::Plan;
 
 use super::call::{self, Patience};
 use super::command::Telling;
-use super::commands::{Order, READY, Spawn};
+use super::commands::{Order, READY, Spawn, Starter, StarterState};
 use super::family::Mark;
 use super::fate::{Fate, Start};
 use super::keeper::Keeper;
@@ -62,6 +62,8 @@ struct Link {
     number: i32,
     /// How calls of commands are told of.
     telling: Option<Telling>,
+    /// Whether something else than the first process takes orders.
+    starter: Option<StarterState>,
     /// A Landlock ruleset that the first process has open for commands, or -1.
     ruleset: i32,
     /// Whether nothing but the first process ends with it.
@@ -123,6 +125,7 @@ fn supervise(
         task.supervisor = begun.supervisor();
     }
     let alone = matches!(plan, Plan::Landlock(_));
+    let _counted = alone.then(landlock::Counted::new);
     let (watches, patterns, doors) = match plan {
         Plan::Namespaces(plan) => (&plan.watches[..], &plan.patterns[..], plan.doors.clone()),
         _ => (&[][..], &[][..], None),
@@ -170,6 +173,7 @@ fn supervise(
         first: owned(child.descriptor),
         number: child.number,
         telling,
+        starter: task.starter.as_ref().map(Starter::state),
         ruleset: if alone { -1 } else { task.ruleset },
         alone,
         commands: Mutex::default(),
@@ -215,6 +219,10 @@ impl Link {
             call::receive_message(channel, &mut bytes, &mut descriptors, patience).ok()?;
         let along = descriptors.into_iter().take(received.count).map(owned).collect();
         (received.length == bytes.len()).then(|| (u32::from_ne_bytes(bytes), along))
+    }
+
+    fn starter_serves(&self) -> bool {
+        self.starter.as_ref().is_some_and(StarterState::serves)
     }
 
     /// The descriptors of a command that runs: they were sent before that was said.
@@ -274,20 +282,28 @@ impl Session {
             self.link.telling.clone().map(|telling| Telling { mark: launch.mark, ..telling });
         let directory = text(launch.directory.as_bytes());
         let failed = |stage, error| namespaces::failure(None, stage, error, &launch.directory);
-        let (number, fate) = self.link.admit().ok_or_else(over)?;
-        let spawn = Spawn { directory, command, terminal, fate: fate.clone() };
-        let bytes = Order { number, spawn: &raw const spawn }.bytes();
-        let channel = self.link.channel.as_raw_fd();
-        if let Err(error) = call::send_message(channel, &bytes, given.as_ref().map_or(&[], |g| g)) {
-            fate.close();
-            return Err(failed(Stage::Process, error));
-        }
-        let _ = call::pidfd_send_signal(self.link.first.as_raw_fd(), libc::SIGUSR1);
-        match fate.started() {
-            Start::Runs => {}
-            Start::Failed(stage, error) => return Err(failed(stage, error)),
-            Start::Over => return Err(over()),
-        }
+        let spawn = Spawn { directory, command, terminal };
+        let given = given.as_ref().map_or(&[][..], |given| given);
+        let (number, fate) = loop {
+            let (number, fate) = self.link.admit().ok_or_else(over)?;
+            let by_starter = self.link.starter_serves();
+            let order = Order { number, spawn: &raw const spawn, fate: Arc::as_ptr(&fate) };
+            let channel = self.link.channel.as_raw_fd();
+            if let Err(error) = call::send_message(channel, &order.bytes(), given) {
+                fate.close();
+                return Err(failed(Stage::Process, error));
+            }
+            // A starter that has ended meanwhile may have left the order to the first process.
+            if !self.link.starter_serves() {
+                let _ = call::pidfd_send_signal(self.link.first.as_raw_fd(), libc::SIGUSR1);
+            }
+            match fate.started(|| by_starter && !self.link.starter_serves()) {
+                Start::Runs => break (number, fate),
+                Start::Failed(stage, error) => return Err(failed(stage, error)),
+                Start::Over => return Err(over()),
+                Start::Lost => {}
+            }
+        };
         let mut along = self.link.descriptors_of(number).into_iter();
         // Or this process has too many descriptors to be given another.
         let process = along.next().ok_or_else(|| failed(Stage::Standard, Errno(libc::EMFILE)))?;

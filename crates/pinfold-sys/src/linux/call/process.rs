@@ -24,9 +24,27 @@ pub(crate) fn prctl(option: i32, value: usize) -> Outcome<()> {
 
 /// Gives up every capability.
 pub(crate) fn drop_capabilities() -> Outcome<()> {
+    permit([0, 0])
+}
+
+/// Gives up every capability but one, which is of no use in a user namespace and goes
+/// with `execve(2)`: see `capabilities(7)` about transformations, and `SECBIT_NOROOT` for
+/// user 0. Until then no process without capabilities can trace this one, whether its memory
+/// is private or not: `ptrace(2)` about access modes.
+pub(crate) fn keep_capability_until_execve() -> Outcome<()> {
+    const CAP_WAKE_ALARM: u32 = 35;
+    const SECBIT_NOROOT: usize = 1;
+    const SECBIT_NOROOT_LOCKED: usize = 1 << 1;
+    prctl(libc::PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED)?;
+    permit([0, 1 << (CAP_WAKE_ALARM - 32)])
+}
+
+/// Sets the permitted capabilities, of which none is effective or inheritable.
+fn permit([low, high]: [u32; 2]) -> Outcome<()> {
     let header = [CAPABILITY_VERSION_3, 0];
-    let none = [0u32; 6];
-    reads(libc::SYS_capset, arguments([pointer(&header), pointer(&none)])).map(drop)
+    // Effective, permitted and inheritable, for the first 32 and for the others.
+    let sets = [0, low, 0, 0, high, 0];
+    reads(libc::SYS_capset, arguments([pointer(&header), pointer(&sets)])).map(drop)
 }
 
 /// Installs a system-call filter on this process.
