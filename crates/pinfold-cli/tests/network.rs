@@ -299,3 +299,20 @@ fn the_callers_proxy_resolves_names_only_where_the_profile_says_so() {
         assert!(expected.contains(&asked[0].as_str()), "{asked:?}");
     }
 }
+
+#[test]
+fn what_a_message_is_sent_to_is_told_where_everything_is_looked_at() {
+    const SEND: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+try: s.sendmsg([b'x'], [], 0, ('192.0.2.7', 9))
+except OSError: pass
+print('sent')";
+    let world = World::new("network-messages");
+    for (level, told) in [("all", true), ("writes", false)] {
+        let level = format!("--log-denials={level}");
+        let output = world.pinfold(&["run", &level, "--", "python3", "-c", SEND]);
+        assert_eq!((output.status, output.stdout.as_str()), (0, "sent\n"), "{}", output.stderr);
+        assert_eq!(output.stderr.contains("192.0.2.7:9"), told, "{level}: {}", output.stderr);
+    }
+}

@@ -1,13 +1,12 @@
 //! The calls that are told of, and what each is an attempt at.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::ffi::OsStringExt;
 
 use libc::c_long;
 
 use super::call::{self, Told};
 use super::filter::When;
+use super::name::text;
 use crate::seam::{Act, Attempt, Level, What};
 
 /// A call that names a path.
@@ -154,6 +153,11 @@ pub(crate) fn told(level: Level) -> Vec<(c_long, When)> {
     // What is connected to is behind a pointer; sending is told with an address only.
     let mut told: Vec<(c_long, When)> =
         vec![(libc::SYS_connect, When::Always), (libc::SYS_sendto, When::Bits(4, !0))];
+    if level == Level::All {
+        // Whether there is an address is behind a pointer too, and mostly there is none.
+        // Listeners are passed on with `sendmmsg`, which therefore cannot wait.
+        told.push((libc::SYS_sendmsg, When::Always));
+    }
     for call in calls().filter(|call| call.level <= level) {
         if told.iter().any(|(number, _)| *number == call.number) {
             continue;
@@ -182,8 +186,9 @@ pub(crate) fn attempts(told: &Told, mark: u64) -> Vec<Attempt> {
     let process = told.process as i32;
     let number = c_long::from(told.number);
     let what: Vec<What> = match number {
-        libc::SYS_connect => destination(told, 1).into_iter().collect(),
-        libc::SYS_sendto => destination(told, 4).into_iter().collect(),
+        libc::SYS_connect => destination(told, named(told, 1)).into_iter().collect(),
+        libc::SYS_sendto => destination(told, named(told, 4)).into_iter().collect(),
+        libc::SYS_sendmsg => of_message(told, argument(told, 1)).into_iter().collect(),
         _ => calls()
             .filter(|call| call.number == number)
             .filter_map(|call| of_file(call, told))
@@ -261,7 +266,9 @@ fn from_here(process: i32, descriptor: Option<i32>, path: &[u8]) -> Option<Vec<u
         Some(number) => format!("/proc/{process}/fd/{number}"),
         None => format!("/proc/{process}/cwd"),
     };
-    let mut whole = fs::read_link(from).ok()?.into_os_string().into_vec();
+    let mut whole = vec![0; libc::PATH_MAX as usize];
+    let length = call::readlinkat(libc::AT_FDCWD, &text(from), &mut whole).ok()?;
+    whole.truncate(length);
     whole.push(b'/');
     whole.extend(path);
     Some(whole)
@@ -293,15 +300,31 @@ pub(super) fn read_path(process: i32, address: u64) -> Option<Vec<u8>> {
     None
 }
 
-/// The address among the arguments, whose length follows it.
-fn destination(told: &Told, index: u8) -> Option<What> {
+/// The address among the arguments, and its length, which follows it.
+fn named(told: &Told, index: u8) -> (u64, u32) {
+    (argument(told, index), argument(told, index + 1) as u32)
+}
+
+/// The destination of a `struct msghdr`, which begins with its address and its length.
+fn of_message(told: &Told, message: u64) -> Option<What> {
+    let mut bytes = [0; 12];
+    let read = call::read_memory(told.process as i32, message, &mut bytes).ok()?;
+    let (address, length) = bytes.get(..read)?.split_first_chunk::<8>()?;
+    let length = u32::from_ne_bytes(*length.first_chunk()?);
+    destination(told, (u64::from_ne_bytes(*address), length))
+}
+
+/// What is at an address of this length, which may be none.
+fn destination(told: &Told, (address, length): (u64, u32)) -> Option<What> {
     /// `struct sockaddr_un` with a path that has no room for its NUL.
     const LONGEST: usize = 2 + 108;
+    if address == 0 {
+        return None;
+    }
     let process = told.process as i32;
     let mut bytes = [0; LONGEST];
-    let length = (argument(told, index + 1) as u32 as usize).min(LONGEST);
-    let bytes = bytes.get_mut(..length)?;
-    let read = call::read_memory(process, argument(told, index), bytes).ok()?;
+    let bytes = bytes.get_mut(..(length as usize).min(LONGEST))?;
+    let read = call::read_memory(process, address, bytes).ok()?;
     let bytes = bytes.get(..read)?;
     let (family, rest) = bytes.split_first_chunk::<2>()?;
     match i32::from(u16::from_ne_bytes(*family)) {

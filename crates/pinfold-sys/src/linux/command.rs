@@ -68,7 +68,7 @@ impl Telling {
         let mut bytes = [0; Telling::MESSAGE];
         bytes[..8].copy_from_slice(&self.mark.to_ne_bytes());
         let sent = match call::seccomp_listener(&self.program) {
-            Ok(listener) => call::send_message(self.channel, &bytes, &[listener]),
+            Ok(listener) => call::send_listener(self.channel, &bytes, listener),
             Err(error) if self.needed => Err(error),
             Err(Errno(code)) => {
                 bytes[8..].copy_from_slice(&code.to_ne_bytes());

@@ -227,6 +227,36 @@ pub(crate) fn send_message(
     bytes: &[u8],
     descriptors: &[Descriptor],
 ) -> Outcome<usize> {
+    with_message(bytes, descriptors, |message| {
+        let given = [flag(channel), pointer(message), libc::MSG_NOSIGNAL as usize];
+        reads(libc::SYS_sendmsg, arguments(given))
+    })
+}
+
+/// The same with `sendmmsg(2)`, for a process whose `sendmsg(2)` waits until what it sends
+/// here has arrived.
+pub(crate) fn send_listener(
+    channel: Descriptor,
+    bytes: &[u8],
+    listener: Descriptor,
+) -> Outcome<usize> {
+    with_message(bytes, &[listener], |message| {
+        // `struct mmsghdr`, of which the kernel writes the last word.
+        let mut several = [0; 8];
+        several[..7].copy_from_slice(message);
+        let several = std::ptr::from_mut(&mut several) as usize;
+        let given = [flag(channel), several, 1, libc::MSG_NOSIGNAL as usize];
+        // SAFETY: the kernel reads one message, and writes how much of it was sent.
+        unsafe { call(libc::SYS_sendmmsg, arguments(given)) }
+    })
+}
+
+/// Makes a `struct msghdr` of bytes and descriptors.
+fn with_message<T>(
+    bytes: &[u8],
+    descriptors: &[Descriptor],
+    send: impl FnOnce(&[usize; 7]) -> T,
+) -> T {
     let mut control = [0u64; CONTROL_WORDS];
     let length = match descriptors.len() {
         0 => 0,
@@ -239,9 +269,7 @@ pub(crate) fn send_message(
         control[2 + index] = u64::from(pair[0] as u32) | second;
     }
     let part = [bytes.as_ptr() as usize, bytes.len()];
-    let message = [0, 0, pointer(&part), 1, pointer(&control), length, 0];
-    let given = [flag(channel), pointer(&message), libc::MSG_NOSIGNAL as usize];
-    reads(libc::SYS_sendmsg, arguments(given))
+    send(&[0, 0, pointer(&part), 1, pointer(&control), length, 0])
 }
 
 /// How much of a message was received.
