@@ -22,16 +22,14 @@ const LARGEST: usize = 32 * 1024;
 const OUT_OF_MEMORY: &[u8] = b"error: cannot go on: out of memory\n\
     hint: free memory, or raise its limit, as in \"ulimit -v unlimited\"\n";
 
-#[repr(align(4096))]
-struct Region(UnsafeCell<[u8; REGION]>);
-
-/// The allocator; see the module.
+/// The allocator; see the module. What it counts lies in the first page of what it gives out.
+#[repr(C, align(4096))]
 pub struct Arena {
-    region: Region,
     used: AtomicUsize,
     /// The most that was ever used.
     highest: AtomicUsize,
     shelves: Shelves,
+    region: UnsafeCell<[u8; REGION]>,
 }
 
 // SAFETY: parts of the region are handed out once each, by an atomic counter.
@@ -41,15 +39,15 @@ impl Arena {
     /// An arena with nothing in it.
     pub const fn empty() -> Arena {
         Arena {
-            region: Region(UnsafeCell::new([0; REGION])),
             used: AtomicUsize::new(0),
             highest: AtomicUsize::new(0),
             shelves: Shelves::empty(),
+            region: UnsafeCell::new([0; REGION]),
         }
     }
 
-    pub(crate) fn base(&self) -> usize {
-        self.region.0.get() as usize
+    fn base(&self) -> usize {
+        self.region.get() as usize
     }
 
     fn holds(&self, pointer: *mut u8) -> bool {
@@ -63,12 +61,13 @@ impl Arena {
         }
         let mut used = self.used.load(Relaxed);
         loop {
-            let start = used.checked_next_multiple_of(layout.align())?;
+            let address = (self.base() + used).checked_next_multiple_of(layout.align())?;
+            let start = address - self.base();
             let end = start.checked_add(layout.size()).filter(|end| *end <= REGION)?;
             match self.used.compare_exchange_weak(used, end, Relaxed, Relaxed) {
                 Ok(_) => {
                     self.highest.fetch_max(end, Relaxed);
-                    return Some(self.region.0.get().cast::<u8>().wrapping_add(start));
+                    return Some(self.region.get().cast::<u8>().wrapping_add(start));
                 }
                 Err(now) => used = now,
             }

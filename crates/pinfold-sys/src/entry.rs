@@ -2,6 +2,16 @@
 //! twenty system calls for things a launcher does not need, and leaves SIGPIPE
 //! ignored, which the command would inherit.
 
+/// How much of the arena is to be made to exist at once.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub enum Prefault {
+    /// What every start of the program uses.
+    Start,
+    /// What a launch uses.
+    Launch,
+}
+
 /// Makes `$run`, a `fn(Vec<OsString>) -> i32`, the program's entry, with the
 /// arena as its allocator, which the function `$prepare` that this makes prepares for a
 /// launch. The crate must be `#![no_main]`.
@@ -17,13 +27,14 @@ macro_rules! entry {
             count: ::std::ffi::c_int,
             vector: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
+            $crate::prefault(&ALLOCATOR, $crate::Prefault::Start);
             // SAFETY: these are the arguments that the system starts `main` with.
             $run(unsafe { $crate::command_line(count, vector) })
         }
 
         /// Makes the memory exist that a launch allocates.
         fn $prepare() {
-            $crate::prefault(&ALLOCATOR);
+            $crate::prefault(&ALLOCATOR, $crate::Prefault::Launch);
         }
     };
 }

@@ -26,6 +26,7 @@ mod unix;
 mod windows;
 
 pub use arena::Arena;
+pub use entry::Prefault;
 #[cfg(target_os = "linux")]
 pub use linux::*;
 #[cfg(target_os = "macos")]

@@ -4,15 +4,19 @@ use std::ffi::{CStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
 
 use super::call;
+use crate::{Arena, Prefault};
 
-/// Maps the part of the arena that every launch uses with one system call instead
-/// of some forty page faults. Kernels before 5.14 cannot, and fault as before.
+/// Maps the part of the arena that is going to be used with one system call instead of a
+/// page fault for every page. Kernels before 5.14 cannot, and fault as before.
 /// For the program's text it does not pay: most of it is not for launches.
 #[doc(hidden)]
-pub fn prefault(arena: &crate::Arena) {
-    /// What a launch allocates, rounded up.
-    const ALLOCATED: usize = 144 * 1024;
-    call::populate(arena.base(), ALLOCATED);
+pub fn prefault(arena: &Arena, what: Prefault) {
+    // Bytes that were seen to be allocated, rounded up.
+    let allocated = match what {
+        Prefault::Start => 40 * 1024,
+        Prefault::Launch => 144 * 1024,
+    };
+    call::populate(std::ptr::from_ref(arena) as usize, allocated);
 }
 
 /// The arguments of the process, the program's own name first.

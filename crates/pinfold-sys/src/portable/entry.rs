@@ -4,7 +4,7 @@ use std::ffi::{OsString, c_char, c_int};
 
 /// Prepares the allocator of the program: here, pages are mapped as they are used.
 #[doc(hidden)]
-pub fn prefault(_arena: &crate::Arena) {}
+pub fn prefault(_arena: &crate::Arena, _what: crate::Prefault) {}
 
 /// The arguments of the process, the program's own name first.
 ///
