@@ -273,10 +273,23 @@ fn order(style: PathStyle, left: &[u8], right: &[u8]) -> Ordering {
 /// The index of the first byte that is not the same in both, or the length of the
 /// shorter. Launches compare paths thousands of times, so it goes by words.
 fn first_difference(left: &[u8], right: &[u8]) -> usize {
+    let length = left.len().min(right.len());
+    let (left, right) = (&left[..length], &right[..length]);
+    let in_words = |left: &[u8; 8], right: &[u8; 8]| {
+        let differ = u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right);
+        (differ != 0).then(|| differ.trailing_zeros() as usize / 8)
+    };
     let words = left.as_chunks::<8>().0.iter().zip(right.as_chunks::<8>().0);
-    let start = 8 * words.take_while(|(left, right)| left == right).count();
-    let rest = left[start..].iter().zip(&right[start..]);
-    start + rest.take_while(|(left, right)| left == right).count()
+    for (index, (left, right)) in words.enumerate() {
+        if let Some(differ) = in_words(left, right) {
+            return 8 * index + differ;
+        }
+    }
+    // What is left of it: with bytes of the word before, which are the same.
+    if let (Some(left), Some(right)) = (left.last_chunk(), right.last_chunk()) {
+        return in_words(left, right).map_or(length, |differ| length - 8 + differ);
+    }
+    left.iter().zip(right).take_while(|(left, right)| left == right).count()
 }
 
 impl fmt::Debug for AbsPath {
@@ -346,7 +359,9 @@ fn is_ambiguous(name: &[u8]) -> bool {
 
 fn same_name(style: PathStyle, left: &[u8], right: &[u8]) -> bool {
     match style {
-        PathStyle::Posix => left == right,
+        PathStyle::Posix => {
+            left.len() == right.len() && first_difference(left, right) == left.len()
+        }
         PathStyle::Windows => {
             let ascii = left.is_ascii() && right.is_ascii();
             left.eq_ignore_ascii_case(right)

@@ -116,3 +116,24 @@ fn any_byte_prints_as_one_word() {
     let path = AbsPath::posix(b"/a\n\"\xff".as_slice()).unwrap();
     assert_eq!(path.to_string(), r#""/a\n\"\xff""#);
 }
+
+#[test]
+fn paths_sort_component_by_component_wherever_they_differ() {
+    let mut paths = Vec::new();
+    for length in 0..20 {
+        for end in ["", "/", "/x", "a", "b", ".", "\u{e9}", "-/x"] {
+            paths.push(AbsPath::posix(format!("/{}{end}", "n".repeat(length))).unwrap());
+        }
+    }
+    let parts = |path: &AbsPath| {
+        let parts = path.as_bytes()[1..].split(|byte| *byte == b'/');
+        parts.filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    for left in &paths {
+        for right in &paths {
+            assert_eq!(left.cmp(right), parts(left).cmp(&parts(right)), "{left} and {right}");
+            let below = parts(left).starts_with(&parts(right));
+            assert_eq!(left.starts_with(right), below, "{left} in {right}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::shelves::Shelves;
 
 /// Bytes in the region. Pages exist only once they are used.
-const REGION: usize = 256 * 1024;
+const REGION: usize = 512 * 1024;
 
 /// Larger requests go elsewhere at once.
 const LARGEST: usize = 32 * 1024;
