@@ -1,5 +1,5 @@
 //! `pinfold session`: named sandboxes that stay between commands.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, unsafe_code)]
 
 mod world;
 
@@ -245,4 +245,49 @@ print(tried > 1000, sorted(found))";
     }
     let traced = tracing.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&traced.stdout), "True []\n");
+}
+
+#[test]
+fn signals_end_a_client_that_is_not_answered_and_reach_a_command_that_runs() {
+    let named = Named::start("session-signals", &[]);
+    let interrupted = |command: &mut std::process::Command, ready: &dyn Fn() -> bool| {
+        let client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        for _ in 0..1000 {
+            if ready() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Before it takes signals itself, they do what they always do.
+        std::thread::sleep(Duration::from_millis(100));
+        // SAFETY: this is a child of this process that has not been waited for.
+        unsafe { libc::kill(client.id() as i32, libc::SIGINT) };
+        let ended = client.wait_with_output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let mut command = named.world.command(env!("CARGO_BIN_EXE_pinfold"));
+    let script = "trap 'exit 7' INT; touch trapped; while :; do sleep 0.01; done";
+    let command = command.args(["session", "exec", "work", "sh", "-c", script]);
+    let trapped = named.world.path("trapped");
+    let ready = || trapped.exists();
+    assert_eq!(interrupted(command.env_remove("XDG_RUNTIME_DIR"), &ready).0, Some(7));
+
+    // A server that takes everything and says nothing.
+    let runtime = named.world.path("runtime");
+    std::fs::create_dir_all(runtime.join("pinfold")).unwrap();
+    let silent = std::os::unix::net::UnixListener::bind(runtime.join("pinfold/sessions")).unwrap();
+    let (heard, hears) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = silent.accept().unwrap();
+        let mut request = [0; 4096];
+        std::io::Read::read(&mut client, &mut request).unwrap();
+        heard.send(()).unwrap();
+        std::io::Read::read(&mut client, &mut request).unwrap()
+    });
+    let mut command = named.world.command(env!("CARGO_BIN_EXE_pinfold"));
+    let command = command.args(["session", "exec", "work", "true"]);
+    let ready = || hears.try_recv().is_ok();
+    let (status, said) = interrupted(command.env("XDG_RUNTIME_DIR", &runtime), &ready);
+    assert!(status == Some(130) && said.contains("interrupted"), "{status:?}: {said}");
+    assert_eq!(server.join().unwrap(), 0, "the client is gone");
 }

@@ -1,22 +1,24 @@
 //! `pinfold session`: the other side of a server on a socket.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use pinfold::Caller;
+use pinfold::{Caller, Size};
 use pinfold_sys::descriptor::lent;
 use pinfold_sys::session::readable;
 use pinfold_sys::socket::Stream;
 use pinfold_sys::terminal::{self, RESIZED, Signals};
 use pinfold_sys::{name, neighbour};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::connection::{Line, read_line};
 use super::denied::line as denied;
-use super::message::{Bytes, CLOSED};
+use super::message::{Bytes, CLOSED, ProcessStart, Terminal};
 use crate::arguments::Parsed;
 use crate::terminal::{Failure, complain, failed, print, usage};
 
@@ -126,25 +128,28 @@ fn exec(parsed: &Parsed) -> Result<i32, Failure> {
     let detach = parsed.has("detach");
     let attended = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let size = if attended { terminal::size(std::io::stdin()).ok() } else { None };
-    let size = size.map(|size| json!({ "rows": size.rows, "columns": size.columns }));
-    let size = if detach { size.or(Some(json!({ "rows": 24, "columns": 80 }))) } else { size };
-    let session = name.to_string_lossy();
-    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    let mut asked = json!({ "session": session, "command": words });
-    if let Some(directory) = parsed.text("cd")? {
-        asked["directory"] = directory.into();
-    }
+    let size = size.map(|Size { rows, columns }| Terminal { rows, columns });
+    let size = if detach { size.or(Some(Terminal { rows: 24, columns: 80 })) } else { size };
     let given = size.is_none() && neighbour::SENDS_DESCRIPTORS;
     let on_terminal = size.is_some();
-    if let Some(size) = size {
-        asked["terminal"] = size;
-    }
-    asked["descriptors"] = given.into();
+    let asked = ProcessStart {
+        session: name.to_string_lossy().into_owned(),
+        command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        directory: parsed.text("cd")?,
+        environment: BTreeMap::new(),
+        terminal: size,
+        stdin: true,
+        descriptors: given,
+    };
     // All at once: to wait for each answer would take as long as the command. When the
     // first is refused, the last is too, for the same reason.
     client.post("initialize", &json!({ "protocol": 1 }));
     let started = client.post("process/start", &asked);
     client.deliver(given)?;
+    if !detach {
+        // While the server is at work.
+        client.signals = terminal::signals().ok();
+    }
     let process = client.answer(&started)?["process"].clone();
     let process = process.as_str().unwrap_or_default().to_owned();
     if detach {
@@ -197,6 +202,8 @@ struct Client {
     posted: Vec<u8>,
     /// Notifications that came before the answer that was waited for.
     earlier: Vec<Value>,
+    /// Signals to this process, once they are for the command.
+    signals: Option<Signals>,
 }
 
 /// The identifier of requests that are sent while a command is joined.
@@ -249,44 +256,38 @@ impl Client {
     fn unready(stream: Stream) -> Result<Client, Failure> {
         let writer = stream.try_clone().map_err(|_| lost())?;
         let (reader, writer) = (BufReader::new(stream), Arc::new(Mutex::new(writer)));
-        Ok(Client { reader, writer, last: 0, posted: Vec::new(), earlier: Vec::new() })
+        let (posted, earlier) = (Vec::new(), Vec::new());
+        Ok(Client { reader, writer, last: 0, posted, earlier, signals: None })
     }
 
-    fn next(&mut self) -> Result<Value, Failure> {
+    /// The next message; does something about each signal that comes before it, if they are
+    /// for the command.
+    fn next(&mut self, mut act: impl FnMut(i32) -> Result<(), Failure>) -> Result<Value, Failure> {
+        while let Some(signals) = &mut self.signals
+            && self.reader.buffer().is_empty()
+        {
+            let waited = [Some(lent(self.reader.get_ref())), Some(signals.descriptor())];
+            let ready = readable(&waited, None).map_err(|_| lost())?;
+            if ready.get(1) == Some(&true)
+                && let Ok(signal) = signals.wait()
+            {
+                act(signal)?;
+            }
+            if ready.first() == Some(&true) {
+                break;
+            }
+        }
         match read_line(&mut self.reader) {
             Ok(Line::Text(line)) => serde_json::from_slice(&line).map_err(|_| lost()),
             _ => Err(lost()),
         }
     }
 
-    /// The same, and does something about each signal that comes before it.
-    fn next_or(
-        &mut self,
-        signals: Option<&mut Signals>,
-        act: impl Fn(i32),
-    ) -> Result<Value, Failure> {
-        let Some(signals) = signals else { return self.next() };
-        while self.reader.buffer().is_empty() {
-            let waited = [Some(lent(self.reader.get_ref())), Some(signals.descriptor())];
-            let ready = readable(&waited, None).map_err(|_| lost())?;
-            if ready.get(1) == Some(&true)
-                && let Ok(signal) = signals.wait()
-            {
-                act(signal);
-            }
-            if ready.first() == Some(&true) {
-                break;
-            }
-        }
-        self.next()
-    }
-
     /// Puts a request beside others that are sent together; its identifier.
-    fn post(&mut self, method: &str, parameters: &Value) -> Value {
+    fn post(&mut self, method: &str, parameters: &impl Serialize) -> Value {
         self.last += 1;
         let id = Value::from(self.last);
-        self.posted.extend(request(&id, method, parameters).to_string().into_bytes());
-        self.posted.push(b'\n');
+        self.posted.extend(request(&id, method, parameters));
         id
     }
 
@@ -312,7 +313,7 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer.
-    fn call(&mut self, method: &str, parameters: &Value) -> Result<Value, Failure> {
+    fn call(&mut self, method: &str, parameters: &impl Serialize) -> Result<Value, Failure> {
         let id = self.post(method, parameters);
         self.deliver(false)?;
         self.answer(&id)
@@ -320,7 +321,7 @@ impl Client {
 
     fn answer(&mut self, id: &Value) -> Result<Value, Failure> {
         loop {
-            let mut message = self.next()?;
+            let mut message = self.next(|signal| Err(interrupted(signal)))?;
             if message.get("method").is_some() {
                 self.earlier.push(message);
             } else if message["id"] == *id {
@@ -337,9 +338,14 @@ impl Client {
     fn join(mut self, process: &str, streams: Streams) -> Result<i32, Failure> {
         let on_terminal = streams == Streams::Terminal;
         let raw = if on_terminal { terminal::raw(std::io::stdin()).ok() } else { None };
-        let mut signals = terminal::signals().ok();
+        if self.signals.is_none() {
+            self.signals = terminal::signals().ok();
+        }
         let writer = self.writer.clone();
-        let on_signal = |signal| pass_on(&writer, process, signal);
+        let on_signal = |signal| {
+            pass_on(&writer, process, signal);
+            Ok(())
+        };
         let (acknowledge, acknowledged) = mpsc::channel();
         let (writer, target) = (self.writer.clone(), process.to_owned());
         if streams != Streams::Given {
@@ -349,7 +355,7 @@ impl Client {
         loop {
             let message = match earlier.next() {
                 Some(message) => message,
-                None => match self.next_or(signals.as_mut(), on_signal) {
+                None => match self.next(on_signal) {
                     Ok(message) => message,
                     Err(lost) => {
                         drop(raw);
@@ -390,6 +396,12 @@ fn lost() -> Failure {
     failed("the server of the sessions has ended", "start a session again")
 }
 
+/// By a signal that is for no command yet.
+fn interrupted(signal: i32) -> Failure {
+    let failure = failed("interrupted before the server answered", "see \"pinfold session list\"");
+    Failure { status: 128 + signal, ..failure }
+}
+
 fn refused(error: &Value) -> Failure {
     let message = error["message"].as_str().unwrap_or("the server refuses");
     let hint = error["data"]["hint"].as_str();
@@ -401,15 +413,27 @@ fn refused(error: &Value) -> Failure {
     Failure { text, status: status.unwrap_or(125) }
 }
 
-fn request(id: &Value, method: &str, parameters: &Value) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": parameters })
+/// A line with a request.
+fn request(id: &Value, method: &str, parameters: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<'a, P> {
+        jsonrpc: &'a str,
+        id: &'a Value,
+        method: &'a str,
+        params: &'a P,
+    }
+    let line = Line { jsonrpc: "2.0", id, method, params: parameters };
+    // Maps with keys that are text, and memory to write to: nothing of this can fail.
+    let mut line = serde_json::to_vec(&line).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 fn send(writer: &Mutex<Stream>, id: &Value, method: &str, parameters: &Value) {
-    let request = request(id, method, parameters);
+    let line = request(id, method, parameters);
     let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
     // A server that is gone shows where its answers are read.
-    let _ = writer.write_all(format!("{request}\n").as_bytes());
+    let _ = writer.write_all(&line);
 }
 
 fn pass_on(writer: &Mutex<Stream>, process: &str, signal: i32) {

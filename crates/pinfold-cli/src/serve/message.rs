@@ -177,23 +177,23 @@ pub(super) struct Explain {
     pub(super) thing: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Terminal {
     pub(crate) rows: u16,
     pub(crate) columns: u16,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProcessStart {
     pub(crate) session: String,
     pub(crate) command: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) directory: Option<String>,
     #[serde(default)]
     pub(crate) environment: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) terminal: Option<Terminal>,
     #[serde(default = "yes")]
     pub(crate) stdin: bool,

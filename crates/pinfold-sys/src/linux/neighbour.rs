@@ -115,8 +115,17 @@ impl<S: AsFd> io::Read for Receiver<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut numbers = [-1; 3];
         let socket = self.socket.as_fd().as_raw_fd();
-        let received = call::receive_message(socket, buffer, &mut numbers, Patience::Wait)
-            .map_err(|Errno(code)| io::Error::from_raw_os_error(code))?;
+        let mut receive = |patience| call::receive_message(socket, buffer, &mut numbers, patience);
+        let received = match receive(Patience::OnlyNow) {
+            // Who waits in `poll(2)` is not woken, as a reader is, whenever the other end reads.
+            Err(Errno(libc::EAGAIN)) => {
+                let mut polled = [libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 }];
+                let _ = call::ppoll(&mut polled, None);
+                receive(Patience::Wait)
+            }
+            received => received,
+        };
+        let received = received.map_err(|Errno(code)| io::Error::from_raw_os_error(code))?;
         for number in numbers.into_iter().take(received.count) {
             // SAFETY: the kernel has just made this descriptor for this process.
             let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
