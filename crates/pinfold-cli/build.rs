@@ -3,11 +3,9 @@
 fn main() {
     println!("cargo::rerun-if-changed=launch.ld");
     let set = |name| std::env::var(name).unwrap_or_default();
-    // The script is for the linkers that the musl target is linked with, GNU's and LLVM's.
+    // The script is for the linkers that the musl target is linked with, GNU's and LLVM's. Called by
+    // themselves or through a compiler, both know this option.
     if set("PROFILE") == "release" && set("CARGO_CFG_TARGET_ENV") == "musl" {
-        println!(
-            "cargo::rustc-link-arg-bin=pinfold=-Wl,-T,{}/launch.ld",
-            set("CARGO_MANIFEST_DIR")
-        );
+        println!("cargo::rustc-link-arg-bin=pinfold=-T{}/launch.ld", set("CARGO_MANIFEST_DIR"));
     }
 }
