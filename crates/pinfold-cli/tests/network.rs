@@ -302,17 +302,27 @@ fn the_callers_proxy_resolves_names_only_where_the_profile_says_so() {
 
 #[test]
 fn what_a_message_is_sent_to_is_told_where_everything_is_looked_at() {
+    // One message, and then two in one call.
     const SEND: &str = "
-import socket
+import ctypes, socket, struct
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 try: s.sendmsg([b'x'], [], 0, ('192.0.2.7', 9))
 except OSError: pass
+names, headers = [], b''
+for last in (8, 9):
+    name = struct.pack('=HH4B8x', socket.AF_INET, socket.htons(9), 192, 0, 2, last)
+    names.append(ctypes.create_string_buffer(name, len(name)))
+    headers += struct.pack('QI4xQQQQi4xI4x', ctypes.addressof(names[-1]), len(name), 0, 0, 0, 0, 0, 0)
+assert len(headers) == 128
+ctypes.CDLL(None).sendmmsg(s.fileno(), ctypes.create_string_buffer(headers, 128), 2, 0)
 print('sent')";
     let world = World::new("network-messages");
     for (level, told) in [("all", true), ("writes", false)] {
         let level = format!("--log-denials={level}");
         let output = world.pinfold(&["run", &level, "--", "python3", "-c", SEND]);
         assert_eq!((output.status, output.stdout.as_str()), (0, "sent\n"), "{}", output.stderr);
-        assert_eq!(output.stderr.contains("192.0.2.7:9"), told, "{level}: {}", output.stderr);
+        for address in ["192.0.2.7:9", "192.0.2.8:9", "192.0.2.9:9"] {
+            assert_eq!(output.stderr.contains(address), told, "{level}: {}", output.stderr);
+        }
     }
 }

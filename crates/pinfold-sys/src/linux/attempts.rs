@@ -155,8 +155,9 @@ pub(crate) fn told(level: Level) -> Vec<(c_long, When)> {
         vec![(libc::SYS_connect, When::Always), (libc::SYS_sendto, When::Bits(4, !0))];
     if level == Level::All {
         // Whether there is an address is behind a pointer too, and mostly there is none.
-        // Listeners are passed on with `sendmmsg`, which therefore cannot wait.
         told.push((libc::SYS_sendmsg, When::Always));
+        // Whoever passes a listener on cannot wait for it.
+        told.push((libc::SYS_sendmmsg, When::IsNot(3, call::OF_LISTENERS)));
     }
     for call in calls().filter(|call| call.level <= level) {
         if told.iter().any(|(number, _)| *number == call.number) {
@@ -188,7 +189,8 @@ pub(crate) fn attempts(told: &Told, mark: u64) -> Vec<Attempt> {
     let what: Vec<What> = match number {
         libc::SYS_connect => destination(told, named(told, 1)).into_iter().collect(),
         libc::SYS_sendto => destination(told, named(told, 4)).into_iter().collect(),
-        libc::SYS_sendmsg => of_message(told, argument(told, 1)).into_iter().collect(),
+        libc::SYS_sendmsg => of_messages(told, 1),
+        libc::SYS_sendmmsg => of_messages(told, argument(told, 2)),
         _ => calls()
             .filter(|call| call.number == number)
             .filter_map(|call| of_file(call, told))
@@ -305,13 +307,28 @@ fn named(told: &Told, index: u8) -> (u64, u32) {
     (argument(told, index), argument(told, index + 1) as u32)
 }
 
-/// The destination of a `struct msghdr`, which begins with its address and its length.
-fn of_message(told: &Told, message: u64) -> Option<What> {
-    let mut bytes = [0; 12];
-    let read = call::read_memory(told.process as i32, message, &mut bytes).ok()?;
-    let (address, length) = bytes.get(..read)?.split_first_chunk::<8>()?;
-    let length = u32::from_ne_bytes(*length.first_chunk()?);
-    destination(told, (u64::from_ne_bytes(*address), length))
+/// The destinations of `count` messages, each a `struct msghdr`, which begins with its address
+/// and its length; if there are several, their lengths stand between them.
+fn of_messages(told: &Told, count: u64) -> Vec<What> {
+    /// `struct mmsghdr`, in bytes.
+    const EACH: usize = 64;
+    /// Messages of one call that are looked at.
+    const MOST: u64 = 64;
+    let mut headers = [0; EACH * MOST as usize];
+    let wanted = EACH * count.min(MOST) as usize;
+    let headers = headers.get_mut(..wanted).unwrap_or_default();
+    let read = call::read_memory(told.process as i32, argument(told, 1), headers);
+    let read = headers.get(..read.unwrap_or_default()).unwrap_or_default();
+    let mut named: Vec<(u64, u32)> = read
+        .chunks(EACH)
+        .filter_map(|header| {
+            let (address, length) = header.split_first_chunk()?;
+            Some((u64::from_ne_bytes(*address), u32::from_ne_bytes(*length.first_chunk()?)))
+        })
+        .collect();
+    // Many to one place are told once.
+    named.dedup();
+    named.into_iter().filter_map(|named| destination(told, named)).collect()
 }
 
 /// What is at an address of this length, which may be none.

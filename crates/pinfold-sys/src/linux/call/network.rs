@@ -233,8 +233,12 @@ pub(crate) fn send_message(
     })
 }
 
-/// The same with `sendmmsg(2)`, for a process whose `sendmsg(2)` waits until what it sends
-/// here has arrived.
+/// The flags that listeners are sent with, and hardly anything else: `MSG_CONFIRM` is for those
+/// who look after the hardware addresses of a network, and means nothing to a unix socket.
+pub(crate) const OF_LISTENERS: u32 = (libc::MSG_NOSIGNAL | libc::MSG_CONFIRM) as u32;
+
+/// The same with `sendmmsg(2)` and the flags [`OF_LISTENERS`], for a process whose other
+/// messages wait until what it sends here has arrived.
 pub(crate) fn send_listener(
     channel: Descriptor,
     bytes: &[u8],
@@ -245,7 +249,7 @@ pub(crate) fn send_listener(
         let mut several = [0; 8];
         several[..7].copy_from_slice(message);
         let several = std::ptr::from_mut(&mut several) as usize;
-        let given = [flag(channel), several, 1, libc::MSG_NOSIGNAL as usize];
+        let given = [flag(channel), several, 1, OF_LISTENERS as usize];
         // SAFETY: the kernel reads one message, and writes how much of it was sent.
         unsafe { call(libc::SYS_sendmmsg, arguments(given)) }
     })
