@@ -323,7 +323,10 @@ pub(crate) fn failure(
 fn step_failure(step: &Step, code: i32) -> Error {
     let named = |what: &str, path: &CString| format!("{what} {}", Quoted(path.as_bytes()));
     match step {
-        Step::Open { path, .. } | Step::OpenUnder { path, .. } => {
+        Step::Open { path, .. }
+        | Step::OpenUnder { path, .. }
+        | Step::CloneUnder { name: path, .. }
+        | Step::AttachUnder { name: path, .. } => {
             Error::Path { attempted: named("open the mount point", path), code }
         }
         Step::Scratch { .. } | Step::SealScratch => {

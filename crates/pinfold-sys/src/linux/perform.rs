@@ -47,6 +47,9 @@ fn one(step: &Step, slots: &Slots) -> Result<(), Errno> {
         Step::Clone { from, into } => {
             hold(into, call::open_tree_clone(held(from), c"", RECURSIVE)?);
         }
+        Step::CloneUnder { directory, name, into } => {
+            hold(into, call::open_tree_clone(held(directory), name, RECURSIVE)?);
+        }
         Step::CloneAt { path, into, need } => match call::open_tree_clone_following(path) {
             Ok(descriptor) => hold(into, descriptor),
             error => tolerate(error.map(drop), *need)?,
@@ -79,9 +82,12 @@ fn one(step: &Step, slots: &Slots) -> Result<(), Errno> {
         Step::Attach { tree, point, need } => {
             tolerate(call::move_mount(held(tree), held(point)), *need)?;
         }
+        Step::AttachUnder { tree, above, name, need } => {
+            tolerate(call::move_mount_at(held(tree), held(above), name), *need)?;
+        }
         Step::AttachAt { tree, need: Need::IfPresent, .. } if held(tree) < 0 => {}
         Step::AttachAt { tree, path, need } => {
-            tolerate(call::move_mount_at(held(tree), path), *need)?;
+            tolerate(call::move_mount_at(held(tree), libc::AT_FDCWD, path), *need)?;
         }
         Step::Bind { from, to, need } => {
             tolerate(call::mount(from, to, c"", libc::MS_BIND, c""), *need)?;

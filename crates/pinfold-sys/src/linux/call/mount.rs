@@ -38,11 +38,10 @@ pub(crate) fn open_tree_clone_following(name: &CStr) -> Outcome<Descriptor> {
     reads(libc::SYS_open_tree, arguments(given)).map(|fd| fd as Descriptor)
 }
 
-/// `move_mount(2)` to a path, the last link not followed.
-pub(crate) fn move_mount_at(tree: Descriptor, target: &CStr) -> Outcome<()> {
+/// `move_mount(2)` to a path from a directory, the last link not followed.
+pub(crate) fn move_mount_at(tree: Descriptor, directory: Descriptor, target: &CStr) -> Outcome<()> {
     const MOVE_MOUNT_F_EMPTY_PATH: usize = 0x04;
-    let given =
-        [flag(tree), path(c""), flag(libc::AT_FDCWD), path(target), MOVE_MOUNT_F_EMPTY_PATH];
+    let given = [flag(tree), path(c""), flag(directory), path(target), MOVE_MOUNT_F_EMPTY_PATH];
     reads(libc::SYS_move_mount, arguments(given)).map(drop)
 }
 

@@ -21,6 +21,7 @@
 
 mod devices;
 mod points;
+mod trees;
 
 use std::ffi::{CStr, CString};
 
@@ -30,6 +31,7 @@ use pinfold_policy::plan::linux::{Mount, MountAction, MountKind, NamespacePlan, 
 
 use Need::{IfPresent, Required};
 use points::{Point, make_point};
+use trees::{Moment, root_is_writable};
 
 /// Where an operation leaves a descriptor for later ones.
 pub(crate) type Slot = usize;
@@ -49,6 +51,8 @@ pub(crate) enum Step {
     OpenUnder { tree: Slot, path: CString, directory: bool, into: Slot, need: Need },
     /// Clones what `from` is open on, with the mounts below it.
     Clone { from: Slot, into: Slot },
+    /// Clones what has this single name in a directory, be it a link.
+    CloneUnder { directory: Slot, name: CString, into: Slot },
     /// Clones the mounts at a path that only root of the host can change.
     CloneAt { path: CString, into: Slot, need: Need },
     /// Closes a descriptor.
@@ -71,6 +75,8 @@ pub(crate) enum Step {
     ReadOnlyWhole { tree: Slot },
     /// Attaches a tree, unless nothing was there to open.
     Attach { tree: Slot, point: Slot, need: Need },
+    /// Attaches a tree at this single name in a tree that was cloned and attached.
+    AttachUnder { tree: Slot, above: Slot, name: CString, need: Need },
     /// Attaches a tree at a path that only root of the host can change.
     AttachAt { tree: Slot, path: CString, need: Need },
     /// Binds one such path to another.
@@ -127,6 +133,7 @@ pub(crate) fn steps(plan: &NamespacePlan, terminal: Option<&Terminal>) -> Steps 
         last: Vec::new(),
         slots: 0,
         above: Vec::new(),
+        shared: None,
         new_root: None,
         masks: None,
     };
@@ -165,6 +172,8 @@ struct Builder<'a> {
     last: Vec<Step>,
     slots: usize,
     above: Vec<Placed>,
+    /// The host's directory that was opened last for several trees in it.
+    shared: Option<(AbsPath, Slot)>,
     new_root: Option<Slot>,
     masks: Option<(Slot, Slot)>,
 }
@@ -194,11 +203,6 @@ impl Builder<'_> {
             }
             self.masks = Some((directory, file));
         }
-    }
-
-    fn root_is_writable(&self) -> bool {
-        let first = self.mounts.first();
-        first.is_some_and(|mount| mount.path.is_root() && mount.action == MountAction::Write)
     }
 
     fn has_watches(&self) -> bool {
@@ -250,37 +254,6 @@ impl Builder<'_> {
                 self.make.push(Step::MakeDirectory { path, mode: 0o755 });
             }
         }
-    }
-
-    /// A tree of the host, put on top of itself or into its parent's clone.
-    fn host_tree(&mut self, index: usize, moment: Moment) {
-        let mount = self.mounts[index];
-        let (source, tree) = (self.slot(), self.slot());
-        let many = self.mounts.len() > FEW;
-        let nested = !self.above.is_empty() || self.new_root.is_some();
-        let unsealed = matches!(moment, Moment::AfterSeal) && self.root_is_writable();
-        let steps = match moment {
-            Moment::BeforeSeal => &mut self.before_seal,
-            Moment::AfterSeal => &mut self.after_seal,
-        };
-        let path = text(mount.path.as_bytes());
-        let directory = mount.kind == MountKind::Directory;
-        steps.push(Step::Open { path, directory, into: source, need: Required });
-        steps.push(Step::Clone { from: source, into: tree });
-        if unsealed {
-            // The seal has left everything as it was.
-            steps.push(Step::ReadOnlyWhole { tree });
-        }
-        if nested {
-            if many {
-                steps.push(Step::Close { slot: source });
-            }
-            self.attach_below(index, tree);
-        } else {
-            self.attach.push(Step::Attach { tree, point: source, need: Required });
-            self.close(source);
-        }
-        self.placed(Placed { index, tree, scratch: None });
     }
 
     fn mask(&mut self, index: usize) {
@@ -366,9 +339,13 @@ impl Builder<'_> {
             make_point(&mut self.make, &base, relative, Point { mode, kind: mount.kind });
         }
         let path = text(relative);
-        self.attach.push(Step::OpenUnder { tree: above, path, directory, into: point, need });
-        self.attach.push(Step::Attach { tree, point, need });
-        self.close(point);
+        if relative.contains(&b'/') {
+            self.attach.push(Step::OpenUnder { tree: above, path, directory, into: point, need });
+            self.attach.push(Step::Attach { tree, point, need });
+            self.close(point);
+        } else {
+            self.attach.push(Step::AttachUnder { tree, above, name: path, need });
+        }
     }
 
     /// The tree that a mount lies in, its name there, and where that tree is in
@@ -436,7 +413,7 @@ impl Builder<'_> {
     }
 
     fn finish(self) -> Steps {
-        let read_only = !self.root_is_writable();
+        let read_only = !root_is_writable(&self.mounts);
         let has_masks = self.has_masks();
         let mut list = self.before_seal;
         list.push(Step::Seal { read_only });
@@ -454,13 +431,6 @@ impl Builder<'_> {
         }
         Steps { list, slots: self.slots, masks: self.masks }
     }
-}
-
-/// Whether a tree is cloned with or without the seal.
-#[derive(Clone, Copy)]
-enum Moment {
-    BeforeSeal,
-    AfterSeal,
 }
 
 fn bind(from: CString, to: impl AsRef<[u8]>) -> Step {
