@@ -339,7 +339,8 @@ impl Builder<'_> {
             make_point(&mut self.make, &base, relative, Point { mode, kind: mount.kind });
         }
         let path = text(relative);
-        if relative.contains(&b'/') {
+        // Only opening finds out that a directory has been replaced by a link meanwhile.
+        if directory || relative.contains(&b'/') {
             self.attach.push(Step::OpenUnder { tree: above, path, directory, into: point, need });
             self.attach.push(Step::Attach { tree, point, need });
             self.close(point);

@@ -18,33 +18,41 @@ impl Builder<'_> {
     /// A tree of the host, put on top of itself or into its parent's clone.
     pub(super) fn host_tree(&mut self, index: usize, moment: Moment) {
         let mount = self.mounts[index];
-        let (source, tree) = (self.slot(), self.slot());
+        let tree = self.slot();
         let many = self.mounts.len() > FEW;
         let nested = !self.above.is_empty() || self.new_root.is_some();
         let sealed = matches!(moment, Moment::AfterSeal);
         let shared = if sealed && nested { self.shared_directory(index) } else { None };
         let steps = if sealed { &mut self.after_seal } else { &mut self.before_seal };
-        let is_shared = shared.is_some();
-        if let Some((directory, name)) = shared {
-            steps.push(Step::CloneUnder { directory, name, into: tree });
-        } else {
-            let path = text(mount.path.as_bytes());
-            let directory = mount.kind == MountKind::Directory;
-            steps.push(Step::Open { path, directory, into: source, need: Required });
-            steps.push(Step::Clone { from: source, into: tree });
-        }
+        let source = match shared {
+            Some((directory, name)) => {
+                steps.push(Step::CloneUnder { directory, name, into: tree });
+                None
+            }
+            None => {
+                let (into, path) = (self.slots, text(mount.path.as_bytes()));
+                self.slots += 1;
+                let directory = mount.kind == MountKind::Directory;
+                steps.push(Step::Open { path, directory, into, need: Required });
+                steps.push(Step::Clone { from: into, into: tree });
+                Some(into)
+            }
+        };
         if sealed && root_is_writable(&self.mounts) {
             // The seal has left everything as it was.
             steps.push(Step::ReadOnlyWhole { tree });
         }
-        if nested {
-            if many && !is_shared {
-                steps.push(Step::Close { slot: source });
+        match source {
+            Some(point) if !nested => {
+                self.attach.push(Step::Attach { tree, point, need: Required });
+                self.close(point);
             }
-            self.attach_below(index, tree);
-        } else {
-            self.attach.push(Step::Attach { tree, point: source, need: Required });
-            self.close(source);
+            source => {
+                if let Some(slot) = source.filter(|_| many) {
+                    steps.push(Step::Close { slot });
+                }
+                self.attach_below(index, tree);
+            }
         }
         self.placed(Placed { index, tree, scratch: None });
     }
