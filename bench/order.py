@@ -4,7 +4,7 @@
     CARGO_PROFILE_RELEASE_STRIP=none cargo build --release --target x86_64-unknown-linux-musl -p pinfold-cli
     bench/order.py target/x86_64-unknown-linux-musl/release/pinfold > crates/pinfold-cli/launch.ld
 
-steps through `pinfold session exec` and `pinfold run`, one instruction after another (half a minute), and
+steps through `pinfold session exec` and `pinfold run`, one instruction after another (a minute or two), and
 prints what is committed as `crates/pinfold-cli/launch.ld`. A function that is missing there costs a page
 fault, nothing else; worth a new run after large changes. Linux on x86-64.
 """

@@ -1,5 +1,6 @@
-//! More happens than the kernel tells: the queue of changed names is full while the
-//! supervisor does not look. What a pattern says holds all the same.
+//! More happens than the supervisor keeps up with: the queue of changed names is full
+//! while it does not look, or the command ends while it looks. What a profile says holds
+//! all the same, and no run waits for what cannot come any more.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod world;
@@ -87,4 +88,25 @@ fn patterns_hold_when_the_kernel_has_lost_what_happened() {
     // What was there before is nobody's to take away.
     assert_eq!(std::fs::read_to_string(world.path("old.lock")).unwrap(), "kept", "{said}");
     assert_eq!(std::fs::read_to_string(world.path("old.secret")).unwrap(), "hidden", "{said}");
+}
+
+#[test]
+fn the_end_of_the_command_ends_looking_after_what_is_protected() {
+    let world = World::new("overflow-end");
+    let mut protected = String::new();
+    for number in 0..70 {
+        world.outside(&format!("mkdir -p many/directory{number}"));
+        world.file(&format!("many/file{number}"), "kept");
+        protected += &format!(" --read many/directory{number} --read many/file{number}");
+    }
+    let pinfold = env!("CARGO_BIN_EXE_pinfold");
+    // The last thing it does has every protected name beside looked at, while it ends.
+    let run = format!(
+        "rm -f many/new; timeout 20 {pinfold} run{protected} -- sh -c 'touch many/new; exit 5'"
+    );
+    for _ in 0..8 {
+        let output = world.output(world.command("sh").args(["-c", &run]));
+        assert_eq!((output.status, &*output.stderr), (5, ""));
+        assert!(world.path("many/new").exists());
+    }
 }

@@ -190,7 +190,7 @@ pub(crate) fn attempts(told: &Told, mark: u64) -> Vec<Attempt> {
         libc::SYS_connect => destination(told, named(told, 1)).into_iter().collect(),
         libc::SYS_sendto => destination(told, named(told, 4)).into_iter().collect(),
         libc::SYS_sendmsg => of_messages(told, 1),
-        libc::SYS_sendmmsg => of_messages(told, argument(told, 2)),
+        libc::SYS_sendmmsg => of_messages(told, u64::from(argument(told, 2) as u32)),
         _ => calls()
             .filter(|call| call.number == number)
             .filter_map(|call| of_file(call, told))

@@ -91,6 +91,8 @@ pub(crate) extern "C" fn start(argument: *mut c_void) -> i32 {
         Some(_) => serve(task, masks, second),
         None => commands::serve(task, masks),
     }
+    // Or whoever waits for a cover would go on waiting.
+    task.request.over();
     call::exit(0)
 }
 

@@ -186,7 +186,7 @@ pub(crate) fn wait(
 fn cover(running: &Running<'_>, task: &Task, path: &CStr, how: Cover) -> Result<Covered, Errno> {
     task.request.ask(path, how)?;
     running.wake();
-    task.request.wait()
+    task.request.wait(|| running.child.has_ended())
 }
 
 /// What is done for the commands of a plan whose connections are led to `door`.

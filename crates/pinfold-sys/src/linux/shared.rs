@@ -112,12 +112,23 @@ const PATH_MAX: usize = libc::PATH_MAX as usize;
 pub(crate) struct Request {
     /// Signals to pass on, one bit each.
     signals: AtomicU64,
-    /// 0 idle, 1 asked, 2 answered.
+    /// One of the constants below. The path belongs to the supervisor, but from `ASKED` on
+    /// to the first process until that has answered.
     state: AtomicU32,
     how: AtomicU32,
     error: AtomicI32,
     path: Box<[AtomicU8]>,
 }
+
+const IDLE: u32 = 0;
+const ASKED: u32 = 1;
+const ANSWERED: u32 = 2;
+/// The first process answers no more.
+const OVER: u32 = 3;
+
+/// What a request comes to when there is nobody left inside to cover anything for: as if
+/// nothing were there.
+const NOBODY: Errno = Errno(libc::ENOENT);
 
 impl Request {
     /// `covers` says whether there is anything to watch, and so room for a path.
@@ -125,7 +136,7 @@ impl Request {
         let room = if covers { PATH_MAX } else { 0 };
         Request {
             signals: AtomicU64::new(0),
-            state: AtomicU32::new(0),
+            state: AtomicU32::new(IDLE),
             how: AtomicU32::new(0),
             error: AtomicI32::new(0),
             path: (0..room).map(|_| AtomicU8::new(0)).collect(),
@@ -149,34 +160,56 @@ impl Request {
         if bytes.len() > self.path.len() {
             return Err(Errno(libc::ENAMETOOLONG));
         }
+        let before = self.state.load(SeqCst);
+        match before {
+            OVER => return Err(NOBODY),
+            // It is still busy with what this process has given up waiting for.
+            ASKED => return Err(Errno(libc::ETIMEDOUT)),
+            _ => {}
+        }
         for (cell, byte) in self.path.iter().zip(bytes) {
             cell.store(*byte, SeqCst);
         }
         self.how.store(u32::from(how == Cover::ReadOnly), SeqCst);
-        self.state.store(1, SeqCst);
-        Ok(())
+        // Only the end of the first process can have come between.
+        let asked = self.state.compare_exchange(before, ASKED, SeqCst, SeqCst);
+        asked.map(drop).map_err(|_| NOBODY)
     }
 
-    /// Waits for the answer to `ask`, at most two seconds.
-    pub(crate) fn wait(&self) -> Result<Covered, Errno> {
+    /// Waits for the answer to `ask`, at most two seconds. `ended` says whether the first
+    /// process has ended, which one that is killed does not tell itself.
+    pub(crate) fn wait(&self, ended: impl Fn() -> bool) -> Result<Covered, Errno> {
         const SLICE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
         for _ in 0..100 {
-            if self.state.load(SeqCst) == 2 {
-                self.state.store(0, SeqCst);
-                return match self.error.load(SeqCst) {
-                    0 => Ok(Covered::Now),
-                    -1 => Ok(Covered::Before),
-                    error => Err(Errno(error)),
-                };
+            match self.state.load(SeqCst) {
+                ANSWERED => {
+                    return match self.error.load(SeqCst) {
+                        0 => Ok(Covered::Now),
+                        -1 => Ok(Covered::Before),
+                        error => Err(Errno(error)),
+                    };
+                }
+                OVER => return Err(NOBODY),
+                _ => {}
             }
-            call::futex_wait(&self.state, 1, SLICE);
+            if ended() {
+                self.over();
+                return Err(NOBODY);
+            }
+            call::futex_wait(&self.state, ASKED, SLICE);
         }
         Err(Errno(libc::ETIMEDOUT))
     }
 
+    /// Nothing is covered any more: the first process ends.
+    pub(crate) fn over(&self) {
+        self.state.store(OVER, SeqCst);
+        call::futex_wake(&self.state);
+    }
+
     /// What is asked for: the path and how to cover it.
     pub(crate) fn cover(&self) -> Option<(&CStr, Cover)> {
-        if self.state.load(SeqCst) != 1 {
+        if self.state.load(SeqCst) != ASKED {
             return None;
         }
         // SAFETY: `AtomicU8` has the layout of `u8`; the supervisor does not
@@ -198,7 +231,7 @@ impl Request {
             Err(error) => error.0,
         };
         self.error.store(code, SeqCst);
-        self.state.store(2, SeqCst);
+        self.state.store(ANSWERED, SeqCst);
         call::futex_wake(&self.state);
     }
 }

@@ -86,6 +86,15 @@ pub(crate) struct Process {
     pub(crate) descriptor: i32,
 }
 
+impl Process {
+    /// Whether it has ended, if nobody has waited for it yet.
+    pub(crate) fn has_ended(self) -> bool {
+        let mut polled = [libc::pollfd { fd: self.descriptor, events: libc::POLLIN, revents: 0 }];
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        call::ppoll(&mut polled, Some(now)) == Ok(1)
+    }
+}
+
 /// How signals get from the supervisor to the command.
 #[derive(Clone, Copy)]
 pub(crate) enum Way<'a> {
