@@ -5,7 +5,7 @@
 //! included. That is done while the command already runs, so that a large tree
 //! does not delay it; what matches at the start is masked by the plan.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
@@ -27,7 +27,7 @@ const DEEPEST: usize = 512;
 pub(crate) struct PatternWatcher {
     inotify: Inotify,
     patterns: Vec<(Matcher, Pattern)>,
-    directories: HashMap<i32, AbsPath>,
+    directories: BTreeMap<i32, AbsPath>,
     /// Whether the kernel's limit on watches has been met, and said.
     full: bool,
 }
@@ -49,7 +49,7 @@ impl PatternWatcher {
         };
         let patterns =
             patterns.iter().map(|pattern| (Matcher::new(&pattern.glob), pattern.clone())).collect();
-        Ok(PatternWatcher { inotify, patterns, directories: HashMap::new(), full: false })
+        Ok(PatternWatcher { inotify, patterns, directories: BTreeMap::new(), full: false })
     }
 
     /// Ready for reading when something has appeared; -1 for none.

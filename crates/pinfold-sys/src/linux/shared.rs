@@ -203,8 +203,9 @@ impl Request {
 
     /// Nothing is covered any more: the first process ends.
     pub(crate) fn over(&self) {
-        self.state.store(OVER, SeqCst);
-        call::futex_wake(&self.state);
+        if self.state.swap(OVER, SeqCst) == ASKED {
+            call::futex_wake(&self.state);
+        }
     }
 
     /// What is asked for: the path and how to cover it.
