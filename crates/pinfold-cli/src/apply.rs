@@ -124,6 +124,10 @@ pub(crate) fn apply(parsed: &Parsed, caller: &Caller, noted: &Noted) -> Result<i
     let mut document = file.document()?;
     let name = add(&mut document, noted.profile(), &rules, (&file, parsed.has("project")))?;
     complain(&format!("adds to {}:\n{}", file.path, snippet(&name, &rules).trim_end()));
+    for path in noted.narrower() {
+        let path = Quoted(path.as_bytes());
+        complain(&format!("pinfold: to open {path} alone, create it and run the command again"));
+    }
     if !parsed.has("yes") && !confirmed("add them?", "pass --yes to add the rules")? {
         return Ok(1);
     }

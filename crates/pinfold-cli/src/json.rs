@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pinfold::policy::path::Quoted;
 use pinfold::policy::profile::Profile;
-use pinfold::{Denial, Denials, Error, Exceeded, Handling, Outcome, Status, Target};
+use pinfold::{Allow, Denial, Denials, Error, Exceeded, Handling, Outcome, Status, Target};
 use pinfold_sys::{files, name};
 
 use crate::terminal::{Failure, failed};
@@ -135,7 +135,7 @@ pub(crate) fn denials(denials: &Denials) -> String {
 }
 
 /// The members of a denial.
-pub(crate) fn denial(denial: &Denial) -> [(&'static str, String); 11] {
+pub(crate) fn denial(denial: &Denial) -> [(&'static str, String); 12] {
     let null = || String::from("null");
     let kind = match &denial.target {
         Target::Path(_) => "path",
@@ -145,6 +145,7 @@ pub(crate) fn denial(denial: &Denial) -> [(&'static str, String); 11] {
     let allow = denial.allow.as_ref().map(|allow| {
         object(&[("option", string(allow.option())), ("value", bytes(&allow.value()))])
     });
+    let narrower = denial.narrower.as_ref().map(|path| bytes(&Allow::Write(path.clone()).value()));
     [
         ("seq", denial.sequence.to_string()),
         ("attempted", string(denial.attempted.word())),
@@ -156,6 +157,7 @@ pub(crate) fn denial(denial: &Denial) -> [(&'static str, String); 11] {
         ("rule", string(&denial.rule)),
         ("origin", denial.origin.as_ref().map_or_else(null, |origin| string(origin))),
         ("allow", allow.unwrap_or_else(null)),
+        ("narrower", narrower.unwrap_or_else(null)),
         ("secret", denial.secret.to_string()),
     ]
 }

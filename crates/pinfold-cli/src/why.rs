@@ -69,6 +69,11 @@ impl Noted {
         };
         rules.iter().filter(|rule| !stronger(rule)).cloned().collect()
     }
+
+    /// What could be allowed alone, if it were there.
+    pub(crate) fn narrower(&self) -> BTreeSet<&str> {
+        self.denials().filter_map(|denial| denial["narrower"].as_str()).collect()
+    }
 }
 
 /// A text member of a denial.
@@ -112,6 +117,13 @@ fn told(noted: &Noted) -> String {
     text.push_str("options of run that allow it:\n");
     for Rule { option, value } in &rules {
         text.push_str(&format!("  --{option} {}\n", Quoted(value.as_bytes())));
+    }
+    let narrower = noted.narrower();
+    if !narrower.is_empty() {
+        text.push_str("or instead of the whole directory, once you have created it:\n");
+    }
+    for path in narrower {
+        text.push_str(&format!("  --write {}\n", Quoted(path.as_bytes())));
     }
     let profile = match noted.profile() {
         built_in if built_in.starts_with(':') => "NAME",

@@ -151,6 +151,8 @@ pub struct Denial {
     pub origin: Option<String>,
     /// What would allow it; nothing when no single rule does.
     pub allow: Option<Allow>,
+    /// What can be allowed alone, once there is something, where `allow` opens much more.
+    pub narrower: Option<AbsPath>,
     /// Whether it is a place where credentials are kept.
     pub secret: bool,
 }
@@ -169,6 +171,12 @@ pub struct Refusal {
 /// Whether no rule counts against one that was written there.
 fn is_final(origin: Option<&Origin>) -> bool {
     origin.is_some_and(|origin| *origin == OWN || origin.is_requirement())
+}
+
+/// Whether a rule for a directory opens much more than one thing in it: the root, what lies
+/// right below it, the home, and what that is in.
+pub fn is_wide(directory: &AbsPath, home: Option<&AbsPath>) -> bool {
+    directory.depth() < 2 || home.is_some_and(|home| home.starts_with(directory))
 }
 
 /// The profile's refusal of an attempt on a file; nothing when it is allowed. `exists`

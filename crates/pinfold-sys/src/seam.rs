@@ -84,6 +84,8 @@ pub enum Act {
     Ensure,
     /// Make a name that does not exist.
     Make,
+    /// Make a directory that does not exist.
+    MakeDirectory,
     /// Give something another name, this one, which may be taken.
     Arrive,
     /// Give what it names another name.

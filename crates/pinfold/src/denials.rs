@@ -273,6 +273,7 @@ impl Recorder {
             rule: found.rule,
             origin: found.origin,
             allow: found.allow,
+            narrower: found.narrower,
             secret: found.secret,
         };
         seen.numbers.insert(key, denial.sequence);

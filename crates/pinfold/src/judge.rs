@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use pinfold_egress::{Reason, Refusal};
 use pinfold_policy::decide::{self, Verdict};
-use pinfold_policy::denial::{Allow, Attempted, Target, refusal};
+use pinfold_policy::denial::{Allow, Attempted, Target, is_wide, refusal};
 use pinfold_policy::net::{Host, HostReason, decide_host, rule_text};
 use pinfold_policy::path::AbsPath;
 use pinfold_policy::profile::{NetAccess, Profile};
@@ -20,6 +20,7 @@ pub(crate) struct Judgement {
     pub(crate) rule: String,
     pub(crate) origin: Option<String>,
     pub(crate) allow: Option<Allow>,
+    pub(crate) narrower: Option<AbsPath>,
     pub(crate) secret: bool,
 }
 
@@ -56,7 +57,7 @@ pub(crate) fn attempted(act: Act, exists: bool) -> Attempted {
         Act::Ask | Act::Write | Act::Unnamed | Act::Create | Act::Ensure | Act::Arrive => {
             Attempted::Write
         }
-        Act::Make => Attempted::Create,
+        Act::Make | Act::MakeDirectory => Attempted::Create,
         Act::Move | Act::Remove | Act::RemoveDirectory => Attempted::Remove,
         Act::Change => Attempted::Change,
     }
@@ -87,8 +88,19 @@ pub(crate) fn file(
     if !is_possible(act, &path) {
         return None;
     }
-    let target = Target::Path(path);
-    Some(Judgement::of(attempted, target, refused.verdict, (refused.allow, refused.secret)))
+    let narrower = narrower(profile, act, &path, refused.allow.as_ref());
+    let found = (refused.allow, refused.secret);
+    let judged = Judgement::of(attempted, Target::Path(path), refused.verdict, found);
+    Some(Judgement { narrower, ..judged })
+}
+
+/// The path itself, where the rule for the directory it would be made in opens much more
+/// and the act is the same if something is there already.
+fn narrower(profile: &Profile, act: Act, path: &AbsPath, allow: Option<&Allow>) -> Option<AbsPath> {
+    let Some(Allow::Write(directory)) = allow else { return None };
+    let home = profile.directories.home.as_ref();
+    let serves = matches!(act, Act::MakeDirectory | Act::Create | Act::Ensure);
+    (serves && directory != path && is_wide(directory, home)).then(|| path.clone())
 }
 
 fn is_there(path: &AbsPath) -> bool {
@@ -111,7 +123,7 @@ pub(crate) fn is_possible(act: Act, path: &AbsPath) -> bool {
         Act::Write => !directory && may(May::Write),
         Act::Create if exists => !directory && may(May::Write),
         Act::Create | Act::Ensure => above(),
-        Act::Make => !exists && above(),
+        Act::Make | Act::MakeDirectory => !exists && above(),
         Act::Arrive if exists => may(May::Remove),
         Act::Arrive => above(),
         Act::Move => exists && may(May::Remove),
@@ -232,6 +244,7 @@ pub(crate) fn of_proxy(refusal: &Refusal) -> Option<Judgement> {
         rule: refusal.detail.clone(),
         origin: None,
         allow: refusal.remedy.clone().or(own).map(Allow::Net),
+        narrower: None,
         secret: false,
     })
 }
@@ -244,6 +257,6 @@ impl Judgement {
         (allow, secret): (Option<Allow>, bool),
     ) -> Judgement {
         let origin = verdict.origin.map(|origin| origin.to_string());
-        Judgement { attempted, target, rule: verdict.rule, origin, allow, secret }
+        Judgement { attempted, target, rule: verdict.rule, origin, allow, narrower: None, secret }
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pinfold_egress::{Event, Observer};
-use pinfold_policy::denial::{Attempted, refusal};
+use pinfold_policy::denial::{Attempted, is_wide, refusal};
 use pinfold_policy::net::rule_text;
 use pinfold_policy::path::AbsPath;
 use pinfold_sys::view::View;
@@ -142,7 +142,7 @@ fn note(learned: &mut Learned, (permissive, base): (&Sandbox, &Sandbox), act: Ac
 /// below it, and the home.
 fn around(path: AbsPath, sandbox: &Sandbox) -> AbsPath {
     let home = sandbox.profile().directories.home.as_ref();
-    let wide = |directory: &AbsPath| directory.depth() < 2 || home == Some(directory);
+    let wide = |directory: &AbsPath| is_wide(directory, home);
     match path.parent() {
         _ if facts::is_directory(&path) && !wide(&path) => path,
         Some(directory) if !wide(&directory) && home != Some(&path) => directory,

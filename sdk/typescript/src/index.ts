@@ -63,6 +63,8 @@ export interface Denial {
   origin: string | null;
   /** The smallest rule that would allow it, as {@link SessionOptions} take it. */
   allow: { option: "read" | "write" | "net" | "unixSockets"; value: string } | null;
+  /** What `write` can open alone once there is something, where `allow` opens much more. */
+  narrower: string | null;
   /** A place where credentials are kept, which no program should open by itself. */
   secret: boolean;
 }

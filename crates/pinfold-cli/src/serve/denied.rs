@@ -37,9 +37,11 @@ pub(crate) fn line(denial: &Value) -> String {
         (Some(option), Some(value)) => format!("; to allow: --{option} {}", quoted(value)),
         _ => String::new(),
     };
+    let narrower = text("narrower")
+        .map_or(String::new(), |path| format!(", or create it first and --write {}", quoted(path)));
     let (attempted, rule) =
         (text("attempted").unwrap_or_default(), text("rule").unwrap_or_default());
-    format!("denied {times}{attempted} {target}{by}: {rule}{origin}{allow}")
+    format!("denied {times}{attempted} {target}{by}: {rule}{origin}{allow}{narrower}")
 }
 
 /// The name of the process whose denials have this mark.

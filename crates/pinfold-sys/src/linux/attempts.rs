@@ -78,7 +78,7 @@ const ARRIVES: Kind = Kind::Names { directory: 0, path: 1, act: Act::Arrive };
 const CALLS: &[Call] = &[
     flagged(at(libc::SYS_openat, 0, 1, Kind::Opens), 2, libc::O_NOFOLLOW),
     at(libc::SYS_openat2, 0, 1, Kind::OpensHow),
-    at(libc::SYS_mkdirat, 0, 1, is(Act::Make)),
+    at(libc::SYS_mkdirat, 0, 1, is(Act::MakeDirectory)),
     at(libc::SYS_mknodat, 0, 1, is(Act::Make)),
     at(libc::SYS_symlinkat, 1, 2, is(Act::Make)),
     at(libc::SYS_linkat, 2, 3, Kind::Names { directory: 0, path: 1, act: Act::Make }),
@@ -111,7 +111,7 @@ const CALLS: &[Call] = &[
 const OLDER: &[Call] = &[
     flagged(at(libc::SYS_open, -1, 0, Kind::Opens), 1, libc::O_NOFOLLOW),
     at(libc::SYS_creat, -1, 0, is(Act::Create)),
-    at(libc::SYS_mkdir, -1, 0, is(Act::Make)),
+    at(libc::SYS_mkdir, -1, 0, is(Act::MakeDirectory)),
     at(libc::SYS_mknod, -1, 0, is(Act::Make)),
     at(libc::SYS_symlink, -1, 1, is(Act::Make)),
     at(libc::SYS_link, -1, 1, Kind::Names { directory: -1, path: 0, act: Act::Make }),
@@ -222,8 +222,15 @@ fn of_file(call: &Call, told: &Told) -> Option<What> {
             (act, false)
         }
     };
-    let of_name =
-        matches!(act, Act::Make | Act::Arrive | Act::Move | Act::Remove | Act::RemoveDirectory);
+    let of_name = matches!(
+        act,
+        Act::Make
+            | Act::MakeDirectory
+            | Act::Arrive
+            | Act::Move
+            | Act::Remove
+            | Act::RemoveDirectory
+    );
     Some(What::File { act, path, follows: follows && !of_name, source })
 }
 

@@ -93,7 +93,8 @@ class Allow:
 class Denial:
     """What the sandbox refused, though the user could have done it outside.
 
-    ``kind`` is ``path``, ``socket`` or ``host``; ``secret`` marks places where credentials are
+    ``kind`` is ``path``, ``socket`` or ``host``. ``narrower`` is what ``--write`` can open alone
+    once there is something, where ``allow`` opens much more; ``secret`` marks places where credentials are
     kept, which no program should open by itself.
     """
 
@@ -107,6 +108,7 @@ class Denial:
     rule: str
     origin: str | None
     allow: Allow | None
+    narrower: str | None
     secret: bool
 
 
@@ -127,6 +129,7 @@ def _denials(given: Sequence[Mapping[str, Any]]) -> tuple[Denial, ...]:
                     "count",
                     "rule",
                     "origin",
+                    "narrower",
                     "secret",
                 )
             },
