@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::apply::{Rule, apply, snippet};
 use crate::arguments::Parsed;
 use crate::json;
+use crate::serve::denied::{BY_NAME, asks_for_a_name};
 use crate::terminal::{Failure, failed, print};
 
 fn file(caller: &Caller) -> Option<PathBuf> {
@@ -102,7 +103,11 @@ fn told(noted: &Noted) -> String {
             "" => String::new(),
             origin => format!(" ({origin})"),
         };
-        let nothing = if denial["allow"].is_null() { "; no single rule allows it" } else { "" };
+        let nothing = match denial["allow"].is_null() {
+            true if asks_for_a_name(denial) => format!("; to allow: {BY_NAME}"),
+            true => String::from("; no single rule allows it"),
+            false => String::new(),
+        };
         text.push_str(&format!(
             "  {} {}{by}: {}{origin}{nothing}\n",
             field(denial, "attempted"),

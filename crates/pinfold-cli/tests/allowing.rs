@@ -55,3 +55,19 @@ fn nothing_narrower_is_named_where_it_would_not_serve() {
         assert!(!said.contains("create it first"), "{script}: {said}");
     }
 }
+
+#[test]
+fn who_looks_a_name_up_is_told_to_name_the_host() {
+    let world = World::new("allowing-name");
+    let script = "python3 -c 'import socket
+asks = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asks.connect((\"192.0.2.1\", 53))'";
+    let (_, said) = run(&world, &[], script);
+    let told =
+        "192.0.2.1:53 by \"python3\": network off (built-in :workspace); to allow: --net and";
+    assert!(said.contains(told), "{said}");
+    let why = world.pinfold(&["why"]).stdout;
+    assert!(why.contains("to allow: --net and the name of the host"), "{why}");
+    // No rule for the name server itself is proposed.
+    assert!(!why.contains("--net 192.0.2.1"), "{why}");
+}

@@ -35,6 +35,7 @@ pub(crate) fn line(denial: &Value) -> String {
     let allow = match (denial["allow"]["option"].as_str(), denial["allow"]["value"].as_str()) {
         (Some("net"), Some(rule)) => format!("; to allow: --net {rule}"),
         (Some(option), Some(value)) => format!("; to allow: --{option} {}", quoted(value)),
+        _ if asks_for_a_name(denial) => format!("; to allow: {BY_NAME}"),
         _ => String::new(),
     };
     let narrower = text("narrower")
@@ -42,6 +43,16 @@ pub(crate) fn line(denial: &Value) -> String {
     let (attempted, rule) =
         (text("attempted").unwrap_or_default(), text("rule").unwrap_or_default());
     format!("denied {times}{attempted} {target}{by}: {rule}{origin}{allow}{narrower}")
+}
+
+/// What allows what a command looks a name up for: no rule lets it ask name servers.
+pub(crate) const BY_NAME: &str = "--net and the name of the host that it looks up";
+
+/// Whether a denial is of a question to a name server, without a network.
+pub(crate) fn asks_for_a_name(denial: &Value) -> bool {
+    let text = |name: &str| denial[name].as_str().unwrap_or_default();
+    let asks = text("kind") == "host" && text("target").ends_with(":53");
+    asks && denial["allow"].is_null() && text("rule") == "network off"
 }
 
 /// The name of the process whose denials have this mark.
