@@ -151,3 +151,43 @@ fn looking_at_a_profile_makes_nothing() {
     assert!(!Path::new(&world.home().join(".config")).exists());
     assert!(output.stdout.contains("pinfold's own files"), "{}", output.stdout);
 }
+
+/// Some of what runs when the user next logs in, or starts a shell or an editor.
+const STARTS: [&str; 6] =
+    [".bashrc", ".zshrc", ".config/fish/config.fish", ".vim/plugin/x.vim", ".profile", ".inputrc"];
+
+/// Writes, makes, replaces and renames all of it.
+fn plant() -> String {
+    let each = STARTS.map(|name| {
+        format!(
+            "mkdir -p $(dirname {name}); echo planted >>{name}; echo planted >new; mv new {name}
+             mv $(dirname {name}) moved && mkdir -p $(dirname {name}) && echo planted >{name}; "
+        )
+    });
+    format!("{} echo ran >sign; true", each.concat())
+}
+
+fn planted(world: &World) -> Vec<&'static str> {
+    let text = |name: &str| fs::read_to_string(world.home().join(name)).unwrap_or_default();
+    STARTS.into_iter().filter(|name| text(name).contains("planted")).collect()
+}
+
+#[test]
+fn what_runs_at_the_start_of_a_shell_is_not_the_commands_to_change() {
+    for there in [false, true] {
+        let world = World::new(if there { "own-starts" } else { "own-starts-missing" });
+        let _others = SYSTEM.read().unwrap();
+        if there {
+            world.outside("cd; mkdir -p .config/fish .vim/plugin; touch .bashrc .profile .zshrc");
+        }
+        let output = at_home(&world, &[], &plant());
+        assert_eq!(fs::read_to_string(world.home().join("sign")).unwrap(), "ran\n");
+        assert_eq!(planted(&world), [""; 0], "{there}: {}", output.stderr);
+        // A rule for the very path is meant.
+        world.outside("touch ~/.bashrc ~/.zshrc");
+        let bashrc = world.home().join(".bashrc");
+        let options = ["--write", bashrc.to_str().unwrap()];
+        at_home(&world, &options, "echo planted >>.bashrc; echo planted >>.zshrc");
+        assert_eq!(planted(&world), [".bashrc"]);
+    }
+}

@@ -170,6 +170,7 @@ impl Prepared {
             protect::configuration(&mut profile.filesystem, context);
         }
         if profile.confinement == Confinement::Confined {
+            protect::starts(&mut profile.filesystem, context);
             protect::own(&mut profile.filesystem, &context.own);
         }
         if let Some(requirements) = requirements {

@@ -2,7 +2,7 @@
 //! outside run code.
 
 use super::rules::Rules;
-use super::{Context, Own};
+use super::{Context, Own, stores};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::file::Git;
 use crate::decide;
@@ -90,16 +90,31 @@ pub(super) fn configuration(policy: &mut FsPolicy, context: &Context) {
     let directories = context.repositories.iter().flat_map(|found| &found.directories);
     let led_to = directories.flat_map(|directory| &directory.leads_to);
     for path in led_to.chain(&context.git_files) {
-        let place = |path: AbsPath| {
-            policy.rules.binary_search_by(|rule| rule.target.cmp(&FsTarget::Tree(path.clone())))
-        };
-        let above = path.ancestors().skip(1).find_map(|above| place(above).ok());
-        let writable = above.is_some_and(|index| policy.rules[index].access == Access::Write);
-        if let (true, Err(index)) = (writable, place(path.clone())) {
-            let target = FsTarget::Tree(path.clone());
-            let rule = FsRule { target, access: Access::Read, origin: DEFAULT };
-            policy.rules.insert(index, rule);
+        where_writable(policy, path.clone());
+    }
+}
+
+/// Protects what runs when the user next logs in, or starts a shell or an editor, in the
+/// same way.
+pub(super) fn starts(policy: &mut FsPolicy, context: &Context) {
+    let Some(home) = &context.home else { return };
+    for name in stores::starts(context.system) {
+        if let Ok(path) = home.join(name) {
+            where_writable(policy, path);
         }
+    }
+}
+
+/// A path that is writable by a rule for something above it can be read only.
+fn where_writable(policy: &mut FsPolicy, path: AbsPath) {
+    let place = |path: AbsPath| {
+        policy.rules.binary_search_by(|rule| rule.target.cmp(&FsTarget::Tree(path.clone())))
+    };
+    let above = path.ancestors().skip(1).find_map(|above| place(above).ok());
+    let writable = above.is_some_and(|index| policy.rules[index].access == Access::Write);
+    if let (true, Err(index)) = (writable, place(path.clone())) {
+        let rule = FsRule { target: FsTarget::Tree(path), access: Access::Read, origin: DEFAULT };
+        policy.rules.insert(index, rule);
     }
 }
 

@@ -42,6 +42,94 @@ pub fn secrets(system: System) -> &'static [&'static str] {
     }
 }
 
+/// What shells, sessions and common programs run when they start: below the home.
+pub fn starts(system: System) -> &'static [&'static str] {
+    match system {
+        System::Linux => &STARTS_LINUX,
+        System::MacOs => &STARTS_MACOS,
+        System::Windows => &[
+            "AppData/Roaming/Microsoft/Windows/Start Menu/Programs/Startup",
+            "Documents/PowerShell",
+            "Documents/WindowsPowerShell",
+        ],
+    }
+}
+
+/// Linux: shells, sessions (login, X11, systemd, desktops), editors, debuggers, terminals.
+const STARTS_LINUX: [&str; 38] = [
+    ".bash_aliases",
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".cargo/config.toml",
+    ".config/autostart",
+    ".config/direnv",
+    ".config/environment.d",
+    ".config/fish",
+    ".config/nvim",
+    ".config/systemd",
+    ".cshrc",
+    ".direnvrc",
+    ".emacs",
+    ".emacs.d",
+    ".gdbinit",
+    ".inputrc",
+    ".kshrc",
+    ".local/share/dbus-1",
+    ".local/share/systemd",
+    ".login",
+    ".pam_environment",
+    ".profile",
+    ".screenrc",
+    ".tcshrc",
+    ".tmux.conf",
+    ".vim",
+    ".vimrc",
+    ".xinitrc",
+    ".xprofile",
+    ".xsession",
+    ".xsessionrc",
+    ".zlogin",
+    ".zlogout",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+];
+
+/// macOS: the same, with what `launchd` starts.
+const STARTS_MACOS: [&str; 29] = [
+    ".bash_aliases",
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".cargo/config.toml",
+    ".config/direnv",
+    ".config/fish",
+    ".config/nvim",
+    ".cshrc",
+    ".direnvrc",
+    ".emacs",
+    ".emacs.d",
+    ".inputrc",
+    ".kshrc",
+    ".lldbinit",
+    ".login",
+    ".profile",
+    ".screenrc",
+    ".tcshrc",
+    ".tmux.conf",
+    ".vim",
+    ".vimrc",
+    ".zlogin",
+    ".zlogout",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+    "Library/LaunchAgents",
+];
+
 /// Linux.
 const LINUX: [&str; 52] = [
     "/etc/gshadow",
