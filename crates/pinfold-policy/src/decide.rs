@@ -72,7 +72,7 @@ pub fn decide(profile: &Profile, operation: Operation<'_>) -> Verdict {
 }
 
 /// The access to a path and the rule that decides; without a rule it is denied.
-/// A private directory is writable unless a rule as specific says otherwise.
+/// A private directory is writable unless a rule for something in it says otherwise.
 pub fn access<'p>(policy: &'p FsPolicy, path: &AbsPath) -> (Access, Option<&'p FsRule>) {
     let rule = deciding_rule(policy, path);
     (rule.map_or(Access::Deny, |(_, rule)| rule.access), rule.map(|(_, rule)| rule))

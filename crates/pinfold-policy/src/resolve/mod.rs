@@ -26,8 +26,8 @@ use crate::host::System;
 use crate::origin::Origin;
 use crate::path::{AbsPath, Quoted};
 use crate::profile::{
-    Access, Confinement, Directories, FsPolicy, FsRule, LevelChoice, MechanismChoice, Profile,
-    SocketRule,
+    Access, Confinement, Directories, FsPolicy, FsRule, FsTarget, LevelChoice, MechanismChoice,
+    Profile, SocketRule,
 };
 use crate::repository::Repository;
 
@@ -163,6 +163,14 @@ impl Prepared {
         let diagnostics = &mut self.diagnostics;
         let mut profile = draft(&self.file, &self.chosen, context, diagnostics);
         flags(&mut profile, request, context, diagnostics);
+        // Not after what only an untrusted project says, which must open nothing.
+        let roots = &profile.directories.workspace_roots;
+        drop_private(&mut profile.filesystem, |(directory, private), rule| match rule.origin {
+            _ if roots.contains(directory) => true,
+            Origin::BuiltIn(_) => false,
+            Origin::File { .. } => matches!(private, Origin::BuiltIn(_)),
+            Origin::Flag(_) => true,
+        });
         for layer in untrusted {
             tighten::apply(&mut profile, layer, context, diagnostics);
         }
@@ -176,6 +184,7 @@ impl Prepared {
         if let Some(requirements) = requirements {
             requirements.bound(&mut profile, &self.chosen, context, diagnostics);
         }
+        drop_private(&mut profile.filesystem, |_, rule| rule.access == Access::Deny);
         if self.diagnostics.is_empty() { Ok(profile) } else { Err(self.diagnostics) }
     }
 }
@@ -320,6 +329,17 @@ fn flags(
     if request.timeout.is_some() {
         profile.limits.wall_time = request.timeout;
     }
+}
+
+/// Directories are not private where a rule for exactly that directory counts more than
+/// what makes it so.
+fn drop_private(filesystem: &mut FsPolicy, counts: impl Fn(&(AbsPath, Origin), &FsRule) -> bool) {
+    let rules = &filesystem.rules;
+    filesystem.private.retain(|private| {
+        let target = FsTarget::Tree(private.0.clone());
+        let rule = rules.binary_search_by(|rule| rule.target.cmp(&target));
+        !rule.is_ok_and(|index| counts(private, &rules[index]))
+    });
 }
 
 fn unknown_gap(name: &str) -> String {
