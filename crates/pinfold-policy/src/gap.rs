@@ -6,7 +6,7 @@ use crate::config::diagnostic::nearest;
 use crate::origin::Origin;
 
 /// The name of every gap that there can be on any system, sorted.
-pub const NAMES: [&str; 33] = [
+pub const NAMES: [&str; 34] = [
     "accounts",
     "attributes",
     "deny-read",
@@ -29,6 +29,7 @@ pub const NAMES: [&str; 33] = [
     "pattern-exception",
     "private-directory",
     "private-tmp",
+    "proc",
     "processes",
     "processes-visible",
     "replaced-file",

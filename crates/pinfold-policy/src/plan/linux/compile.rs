@@ -73,6 +73,8 @@ pub(super) struct Compiler<'a> {
     links: Vec<AbsPath>,
     watches: Vec<Watch>,
     gaps: Vec<Gap>,
+    /// Whether the sandbox has a `/proc` of its own.
+    own_proc: bool,
     /// Whether a pattern can win over the rule for exactly this path.
     has_patterns: bool,
     /// The directory that was asked for last, and the access there: sorted rules mostly
@@ -90,6 +92,7 @@ impl<'a> Compiler<'a> {
             // Most rules of a profile name what is not there yet.
             watches: Vec::with_capacity(profile.filesystem.rules.len()),
             gaps: Vec::new(),
+            own_proc: true,
             // Patterns come last.
             has_patterns: matches!(
                 profile.filesystem.rules.last(),
@@ -101,6 +104,7 @@ impl<'a> Compiler<'a> {
 
     /// The rules as a tree for Landlock, and the gaps on the way there.
     pub(super) fn tree(mut self) -> (Tree, Vec<Gap>) {
+        self.own_proc = false;
         self.rules();
         self.matches();
         let points = self.points.into_iter();
@@ -128,6 +132,10 @@ impl<'a> Compiler<'a> {
     /// Turns the rules for trees into points and watches.
     fn rules(&mut self) {
         for rule in &self.profile.filesystem.rules {
+            if self.own_proc && self.is_about_processes(rule) {
+                self.gaps.push(proc_gap(rule));
+                continue;
+            }
             let FsTarget::Tree(path) = &rule.target else { continue };
             if path.is_root() {
                 continue;
@@ -137,6 +145,24 @@ impl<'a> Compiler<'a> {
                 Some(fact) => self.rule(rule, path, fact),
             }
         }
+    }
+
+    /// Whether a rule is about what the host's `/proc` shows, and not just to be read.
+    fn is_about_processes(&self, rule: &FsRule) -> bool {
+        let inside = |path: &AbsPath| {
+            let below = path.as_bytes().strip_prefix(b"/proc");
+            below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
+        };
+        let path = rule.target.directory();
+        // What `/dev` has of it is every process's own: `/dev/fd`, `/dev/stdout`.
+        if rule.access == Access::Read || path.as_bytes().starts_with(b"/dev/") {
+            return false;
+        }
+        let real = self.host.paths.get(path).map(|fact| match &fact.kind {
+            PathKind::Link { target: Some(target), .. } => target,
+            _ => &fact.real,
+        });
+        inside(path) || real.is_some_and(inside)
     }
 
     fn rule(&mut self, rule: &FsRule, path: &AbsPath, fact: &PathFact) {
@@ -436,6 +462,16 @@ fn limit_gaps(profile: &Profile, host: &LinuxHost) -> Vec<Gap> {
         });
     }
     gaps
+}
+
+fn proc_gap(rule: &FsRule) -> Gap {
+    Gap {
+        name: "proc",
+        rule: rule.to_string(),
+        origin: Some(rule.origin.clone()),
+        reason: String::from("the sandbox has a /proc of its own, which shows its processes only"),
+        remedy: String::from("remove the rule, or work in another directory"),
+    }
 }
 
 fn missing_gap(rule: &FsRule, path: &AbsPath) -> Gap {
