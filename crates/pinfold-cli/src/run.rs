@@ -110,6 +110,7 @@ fn go(
     };
     if !parsed.has("quiet") {
         report(&outcome);
+        report_unheard_reads(&outcome, options.denials.level);
     }
     why::note(caller, command, &outcome);
     if let Some(document) = document {
@@ -186,6 +187,15 @@ fn report_denials(denials: &Denials) {
     if let Some(unheard) = &denials.unheard {
         let more = if denials.list.is_empty() { "" } else { "else " };
         complain(&format!("pinfold: what {more}was denied is not known: {unheard}"));
+    }
+}
+
+/// Where a command fails and nothing refused is known, it may have been a file that cannot
+/// be read: a mask refuses that itself, and nobody hears of an open that fails.
+fn report_unheard_reads(outcome: &Outcome, level: Option<Level>) {
+    let nothing = outcome.denials.as_ref().is_some_and(|denials| denials.list.is_empty());
+    if nothing && status(outcome) != 0 && matches!(level, Some(Level::Cheap | Level::Writes)) {
+        complain("pinfold: no denied change was seen; --log-denials=opens tells of reads as well");
     }
 }
 

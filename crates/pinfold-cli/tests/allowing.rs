@@ -71,3 +71,19 @@ asks.connect((\"192.0.2.1\", 53))'";
     // No rule for the name server itself is proposed.
     assert!(!why.contains("--net 192.0.2.1"), "{why}");
 }
+
+#[test]
+fn a_failure_without_a_denied_change_leads_to_the_level_that_tells_of_reads() {
+    let world = World::new("allowing-reads");
+    world.file("hidden", "secret");
+    let hint = "pinfold: no denied change was seen; --log-denials=opens tells of reads as well";
+    let (status, said) = run(&world, &["--deny", "hidden"], "cat hidden");
+    assert_eq!(status, 1);
+    assert!(said.ends_with(&format!("{hint}\n")), "{said}");
+    let (_, said) = run(&world, &["--log-denials=opens", "--deny", "hidden"], "cat hidden");
+    assert!(said.contains("denied read") && !said.contains(hint), "{said}");
+    for (options, script) in [(&[][..], "true"), (&[], "echo x >~/a"), (&["-q"], "false")] {
+        let (_, said) = run(&world, options, script);
+        assert!(!said.contains(hint), "{script}: {said}");
+    }
+}

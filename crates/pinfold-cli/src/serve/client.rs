@@ -52,6 +52,9 @@ pub(crate) fn session(parsed: &Parsed) -> Result<i32, Failure> {
         }
         (Some("attach"), 2 | 3) => attach(&text(1).ok_or_else(needs_name)?, text(2)),
         (Some("exec" | "attach" | "stop"), 1) => Err(needs_name()),
+        (Some("start" | "list" | "stop" | "attach"), _) => {
+            Err(usage("there are too many operands", "see \"pinfold session --help\""))
+        }
         _ => Err(usage(
             "session needs to know what to do",
             "write start, exec, attach, list or stop after it",

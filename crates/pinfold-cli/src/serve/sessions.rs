@@ -167,7 +167,8 @@ impl Server {
             sessions.get(session).or_else(|| sessions.values().find(|room| room.name == session));
         found.cloned().ok_or_else(|| {
             let message = format!("no such session: {}", Quoted(session.as_bytes()));
-            Fault::new(UNKNOWN, message).hint("\"session/list\" names those that there are")
+            Fault::new(UNKNOWN, message)
+                .hint("\"session/list\", or \"pinfold session list\", names those that there are")
         })
     }
 
