@@ -280,3 +280,18 @@ fn no_race_leads_to_what_is_protected() {
     let (read, names) = race(&world, &open);
     assert!(read && names.contains("evil") && !names.contains("old"), "{read} {names}");
 }
+
+#[test]
+fn the_last_hint_allows_every_gap_at_once() {
+    let world = World::new("landlock-hint");
+    let mechanism = "linux.mechanism=\"landlock\"";
+    let output = world.pinfold(&["run", "-c", mechanism, "--", "echo", "ran"]);
+    assert_eq!((output.status, &*output.stdout), (125, ""));
+    let last = output.stderr.trim_end().lines().last().unwrap();
+    let options = last.strip_prefix("hint: to run without all of these rules, pass ").unwrap();
+    let mut arguments = vec!["run", "-c", mechanism];
+    arguments.extend(options.split(' '));
+    arguments.extend(["--", "echo", "ran"]);
+    let output = world.pinfold(&arguments);
+    assert_eq!((output.status, &*output.stdout), (0, "ran\n"), "{}", output.stderr);
+}

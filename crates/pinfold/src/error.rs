@@ -1,5 +1,6 @@
 //! Why a command was not run.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use pinfold_policy::config::Diagnostic;
@@ -69,6 +70,11 @@ impl fmt::Display for Error {
                         "\nhint: {}, or pass --allow-gap {} to run without this rule",
                         gap.remedy, gap.name
                     )?;
+                }
+                let names: BTreeSet<&str> = gaps.iter().map(|gap| gap.name).collect();
+                if names.len() > 1 {
+                    write!(f, "\nhint: to run without all of these rules, pass")?;
+                    names.iter().try_for_each(|name| write!(f, " --allow-gap {name}"))?;
                 }
                 Ok(())
             }
