@@ -88,3 +88,30 @@ fn a_project_that_nobody_trusts_opens_nothing() {
     assert_eq!(world.pinfold(&["trust"]).status, 0);
     assert_eq!(seen(&world, &marker, &[]), pair("of the host", "of the host"));
 }
+
+#[test]
+fn temporary_files_go_to_the_private_directory_unless_another_one_serves() {
+    let world = World::new("private-tmpdir");
+    fs::create_dir(world.path("own")).unwrap();
+    let (home, own) = (world.home(), world.path("own"));
+    let (home, own) = (home.to_str().unwrap(), own.to_str().unwrap());
+    let made = |variable: &str, value: &str, options: &[&str]| {
+        let script = format!("file=$(mktemp -p ${variable}) && dirname $file && echo x >$file");
+        let arguments = [&["run"], options, &["--", "sh", "-c", script.as_str()]].concat();
+        let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
+        let output = world.output(command.args(arguments).env(variable, value));
+        (output.status, output.stdout.trim().to_owned())
+    };
+    for variable in ["TMPDIR", "TMP", "TEMP"] {
+        let at = |directory: &str| (0, directory.to_owned());
+        // Read-only, not there, out of sight, and right.
+        for value in [home, "/no/such", "/tmp/user/1000", "/tmp", "/tmp/"] {
+            assert_eq!(made(variable, value, &[]).1.trim_end_matches('/'), "/tmp", "{value}");
+        }
+        assert_eq!(made(variable, own, &[]), at(own));
+        assert_eq!(made(variable, home, &["--write", home]), at(home));
+        // Who says it means it.
+        let given = format!("{variable}={home}");
+        assert_eq!(made(variable, "", &["--env", &given]).0, 1);
+    }
+}

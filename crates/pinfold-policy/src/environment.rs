@@ -2,13 +2,18 @@
 
 use std::fmt;
 
-use crate::profile::{Confinement, EnvInherit, EnvPolicy, NetAccess, Profile};
+use crate::decide;
+use crate::path::AbsPath;
+use crate::profile::{Access, Confinement, EnvInherit, EnvPolicy, NetAccess, Profile};
 
 /// Names that `inherit = "core"` keeps.
 const CORE: [&str; 11] = [
     "PATH", "SHELL", "TMPDIR", "TEMP", "TMP", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME",
     "USER",
 ];
+
+/// Names of the directory for temporary files.
+const TEMPORARY: [&str; 3] = ["TMPDIR", "TEMP", "TMP"];
 
 /// Names that look like credentials.
 pub const DEFAULT_EXCLUDES: [&str; 9] = [
@@ -117,8 +122,15 @@ pub fn build<'a>(profile: &Profile, caller: impl IntoIterator<Item = &'a [u8]>) 
             continue;
         };
         let name = &entry[..split];
-        if !is_marker(name) && matches!(fate(policy, name), Fate::Passed | Fate::LetThrough) {
-            result.push(entry.to_vec());
+        let fate = fate(policy, name);
+        if is_marker(name) || !matches!(fate, Fate::Passed | Fate::LetThrough) {
+            continue;
+        }
+        match private_instead(profile, name, &entry[split + 1..]) {
+            Some(directory) if fate == Fate::Passed => {
+                result.push([name, b"=", directory.as_bytes()].concat());
+            }
+            _ => result.push(entry.to_vec()),
         }
     }
     for (name, value) in &policy.set {
@@ -136,6 +148,22 @@ pub fn build<'a>(profile: &Profile, caller: impl IntoIterator<Item = &'a [u8]>) 
         }
     }
     result
+}
+
+/// The private directory, where a variable names another one for temporary files that
+/// the command cannot write, or that it does not see.
+fn private_instead<'p>(profile: &'p Profile, name: &[u8], value: &[u8]) -> Option<&'p AbsPath> {
+    let policy = &profile.filesystem;
+    let (private, _) = policy.private.first()?;
+    if !TEMPORARY.iter().any(|known| known.as_bytes() == name) {
+        return None;
+    }
+    let named = AbsPath::posix(value).ok()?;
+    let serves = match decide::private(policy, &named) {
+        Some((directory, _)) => named == *directory,
+        None => decide::access(policy, &named).0 == Access::Write,
+    };
+    (!serves).then_some(private)
 }
 
 /// Whether only pinfold itself sets this variable.
