@@ -105,11 +105,29 @@ fn what_cannot_be_done_says_so() {
         (&["stop", "nonsuch"], 125, "no such session"),
         (&[], 2, "what to do"),
         (&["begin"], 2, "what to do"),
+        (&["stop", "work", "more"], 2, "too many operands"),
+        (&["list", "more"], 2, "too many operands"),
         (&["start", "other", "-p", "nonsuch"], 125, "nonsuch"),
     ] {
         let output = named.session(arguments);
         assert_eq!(output.status, status, "{arguments:?}: {}", output.stderr);
         assert!(output.stderr.contains(wanted), "{arguments:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn why_no_server_could_be_started_is_said() {
+    let world = World::new("session-nowhere");
+    let deep = world.path(&"deep".repeat(30));
+    std::fs::create_dir(&deep).unwrap();
+    for (place, why) in [(deep, "a socket's path must be shorter"), (world.path("file"), "make")] {
+        world.file("file", "no directory");
+        let mut command = world.command(env!("CARGO_BIN_EXE_pinfold"));
+        let output =
+            world.output(command.args(["session", "start"]).env("XDG_RUNTIME_DIR", &place));
+        assert_eq!(output.status, 125, "{}", output.stderr);
+        assert!(output.stderr.contains(why), "{}", output.stderr);
+        assert!(output.stderr.contains("hint: set XDG_RUNTIME_DIR"), "{}", output.stderr);
     }
 }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, IsTerminal, Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
 
 use pinfold::{Caller, Size};
 use pinfold_sys::descriptor::lent;
@@ -16,6 +14,7 @@ use pinfold_sys::{name, neighbour};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::begin;
 use super::connection::{Line, read_line};
 use super::denied::line as denied;
 use super::message::{Bytes, CLOSED, ProcessStart, Terminal};
@@ -27,9 +26,6 @@ const LEAVE: u8 = 0x1d;
 
 /// How much input is sent at once, in bytes.
 const PIECE: usize = 32 * 1024;
-
-/// How often a server that was just started is looked for, every 10 ms.
-const TRIES: usize = 500;
 
 /// `pinfold session`.
 pub(crate) fn session(parsed: &Parsed) -> Result<i32, Failure> {
@@ -218,35 +214,13 @@ impl Client {
         Client::over(existing()?)
     }
 
-    /// Starts a server when there is none. It ends with its last session.
+    /// Starts a server when there is none.
     fn existing_or_new(caller: &Caller) -> Result<Client, Failure> {
         let socket = socket(caller)?;
         if let Ok(stream) = Stream::connect(&socket) {
             return Client::over(stream);
         }
-        let cannot = |error: std::io::Error| {
-            failed(
-                &format!("cannot start a server for sessions: {error}"),
-                "see \"pinfold doctor\"",
-            )
-        };
-        if let Some(directory) = socket.parent() {
-            std::fs::create_dir_all(directory).map_err(cannot)?;
-        }
-        let mut server = Command::new(std::env::current_exe().map_err(cannot)?);
-        server.arg("serve").arg("--until-empty").arg("--socket").arg(&socket);
-        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        pinfold_sys::files::detached(server.current_dir("/"));
-        let mut started = server.spawn().map_err(cannot)?;
-        for _ in 0..TRIES {
-            if let Ok(stream) = Stream::connect(&socket) {
-                return Client::over(stream);
-            }
-            // Another may have been faster; its socket then appears.
-            let _ = started.try_wait();
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Err(cannot(std::io::ErrorKind::TimedOut.into()))
+        Client::over(begin::server(&socket)?)
     }
 
     fn over(stream: Stream) -> Result<Client, Failure> {

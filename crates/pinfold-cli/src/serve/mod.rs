@@ -1,6 +1,7 @@
 //! `pinfold serve`: sessions for programs, over JSON-RPC. `docs/protocol.md` is
 //! what it promises.
 
+mod begin;
 mod client;
 pub(crate) mod connection;
 pub(crate) mod denied;
@@ -11,7 +12,7 @@ pub(crate) mod process;
 pub(crate) mod sessions;
 mod workers;
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -75,8 +76,10 @@ fn listen(server: &Arc<Server>, path: &Path) -> Result<i32, Failure> {
             "name a socket in a directory of your own that no other server uses",
         )
     };
-    let describe = |error: std::io::Error| {
-        error.raw_os_error().map_or_else(|| error.to_string(), pinfold_sys::describe)
+    let describe = |error: std::io::Error| match (error.raw_os_error(), error.kind()) {
+        (Some(code), _) => pinfold_sys::describe(code),
+        (None, ErrorKind::InvalidInput) => String::from("a socket's path must be shorter"),
+        (None, _) => error.to_string(),
     };
     if Stream::connect(path).is_ok() {
         return Err(cannot(String::from("another server uses it")));
