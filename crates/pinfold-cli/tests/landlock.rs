@@ -295,3 +295,15 @@ fn the_last_hint_allows_every_gap_at_once() {
     let output = world.pinfold(&arguments);
     assert_eq!((output.status, &*output.stdout), (0, "ran\n"), "{}", output.stderr);
 }
+
+#[test]
+fn shared_memory_works_unless_a_rule_is_about_it() {
+    let world = World::new("landlock-memory");
+    let script = "python3 -c 'import multiprocessing as m; print(m.Lock().acquire())'";
+    let output = sh(&world, script);
+    assert_eq!((output.status, &*output.stdout), (0, "True\n"), "{}", output.stderr);
+    for rule in [["--deny", "/dev/shm"], ["--read", "/dev"]] {
+        let output = world.pinfold(&run(&rule, &["sh", "-c", script]));
+        assert!(output.stderr.contains("Permission denied"), "{rule:?}: {}", output.stderr);
+    }
+}

@@ -187,6 +187,7 @@ fn landlock(plan: &LandlockPlan) -> String {
             GrantAccess::Read => "read",
             GrantAccess::Write => "write",
             GrantAccess::Device => "device",
+            GrantAccess::SharedMemory => "shared memory",
         };
         let kind = if grant.kind == MountKind::File { " (file)" } else { "" };
         let _ = writeln!(text, "  {access} {}{kind}", grant.path);

@@ -290,7 +290,7 @@ fn add(grant: &Grant, handled: &LandlockRuleset, ruleset: i32) -> Result<(), Err
     let opened = match call::openat2_no_links(libc::AT_FDCWD, &path, flags) {
         Err(Errno(libc::ENOENT | libc::EACCES)) => return Ok(()),
         // A host is free to make its devices links.
-        Err(Errno(libc::ELOOP)) if grant.access == GrantAccess::Device => return Ok(()),
+        Err(Errno(libc::ELOOP)) if is_the_hosts_to_have(grant.access) => return Ok(()),
         opened => opened?,
     };
     let added = match (directory, call::is_directory(opened)) {
@@ -305,12 +305,17 @@ fn add(grant: &Grant, handled: &LandlockRuleset, ruleset: i32) -> Result<(), Err
     added
 }
 
+/// Whether every plan has it, wherever the host has that.
+fn is_the_hosts_to_have(access: GrantAccess) -> bool {
+    matches!(access, GrantAccess::Device | GrantAccess::SharedMemory)
+}
+
 fn rights(grant: &Grant) -> u64 {
     let read = access::EXECUTE | access::READ_FILE | access::READ_DIR;
     let device = access::READ_FILE | access::WRITE_FILE | access::TRUNCATE | access::IOCTL_DEV;
     let rights = match grant.access {
         GrantAccess::Read => read,
-        GrantAccess::Write => u64::MAX,
+        GrantAccess::Write | GrantAccess::SharedMemory => u64::MAX,
         GrantAccess::Device if grant.kind == MountKind::Directory => device | access::READ_DIR,
         GrantAccess::Device => device,
     };

@@ -263,7 +263,7 @@ impl Carver<'_> {
         let given = |grant: &Grant| match grant.access {
             GrantAccess::Read => Some((grant.path.clone(), Access::Read)),
             GrantAccess::Write => Some((grant.path.clone(), Access::Write)),
-            GrantAccess::Device => None,
+            GrantAccess::Device | GrantAccess::SharedMemory => None,
         };
         let given = self.grants.values().filter(|grant| still(&grant.path)).filter_map(given);
         let given = given.collect();
@@ -271,8 +271,9 @@ impl Carver<'_> {
         Some(deputy)
     }
 
-    /// The harmless devices, and processes where nothing is said about them.
+    /// The harmless devices, and processes and shared memory where nothing is said about them.
     fn always(&mut self, policy: &FsPolicy) {
+        self.shared_memory(policy);
         let kind = |name: &str| match name {
             "/dev/pts" | "/proc" => MountKind::Directory,
             _ => MountKind::File,
@@ -287,6 +288,26 @@ impl Carver<'_> {
                     .or_insert(Grant { path: path.clone(), kind: kind(name), access })
                     .access = access;
             }
+        }
+    }
+}
+
+/// Where POSIX semaphores and shared memory are.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+impl Carver<'_> {
+    /// Programs need it as they need System V IPC; that it is the host's is a gap. A rule
+    /// for the whole tree is not about it.
+    fn shared_memory(&mut self, policy: &FsPolicy) {
+        let Ok(path) = AbsPath::posix(SHARED_MEMORY) else { return };
+        let about = |rule: &FsRule| {
+            let directory = rule.target.directory();
+            directory.starts_with(&path) || (!directory.is_root() && path.starts_with(directory))
+        };
+        if !policy.rules.iter().any(about) {
+            let access = GrantAccess::SharedMemory;
+            let grant = Grant { path: path.clone(), kind: MountKind::Directory, access };
+            self.grants.insert(path, grant);
         }
     }
 }

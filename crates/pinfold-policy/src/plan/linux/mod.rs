@@ -238,6 +238,8 @@ pub enum GrantAccess {
     Write,
     /// Read, write and control a device, where the host has it.
     Device,
+    /// Everything in the directory of shared memory, where the host has it.
+    SharedMemory,
 }
 
 /// What of the host's network a command reaches that has none of its own.
